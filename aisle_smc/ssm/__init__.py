@@ -1,0 +1,1 @@
+"""State-space models: describe one, filter it, fit it."""

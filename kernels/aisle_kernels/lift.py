@@ -1,0 +1,406 @@
+"""Per-particle functions become population functions, and one fused evidence loop.
+
+A model is written for one particle, as in a book.  The source of the loops over particles is
+generated here, with the user's functions called by the argument names they declare, and compiled
+with everything inlined.  The generated functions share one calling convention:
+
+    start(rng, p, ys, us, x, log_g)                             x ~ q_0,    log_g = log weight
+    move(rng, t, p, ys, us, x_prev, ancestors, x, log_g)        x[i] ~ q_t(. | x_prev[ancestors[i]])
+    look_ahead(t, p, ys, us, x, log_eta)                        log_eta[i] = log look-ahead at t
+    log_transition(t, p, ys, us, x_prev, x, log_p)              log_p[i, j] = log f_t(x[i] | x_prev[j])
+    observe(rng, t, p, ys, us, x, x_prev, y)                    y[i] ~ g_t(. | x[i])
+
+``ys`` is (T,) or (T, k), ``us`` is (T,) or (T, k) or (T, 0); an observation whose components are
+all NaN is missing and weighs nothing.
+"""
+
+from __future__ import annotations
+
+import linecache
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from aisle_kernels._jit import scalar, specialised
+from aisle_kernels.vecmath import log
+from aisle_kernels.weights import exponentiate
+
+# Particles are handled in blocks that stay in the first-level cache between the loops.
+BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one particle's state, one observation or one row of covariates is stored.
+
+    ``width`` is 0 for a number and the number of columns otherwise; ``fields`` is the NamedTuple
+    class that wraps a row, or None when the row itself is handed over.
+    """
+
+    width: int = 0
+    fields: type | None = None
+
+    def load(self, array: str, index: str, wrapper: str) -> str:
+        """Return the source that reads one element."""
+        if self.width == 0:
+            return f"{array}[{index}]"
+        if self.fields is None:
+            return f"{array}[{index}]"
+        columns = ", ".join(f"{array}[{index}, {k}]" for k in range(self.width))
+        return f"{wrapper}({columns})"
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """The population functions of one model, as far as its functions allow."""
+
+    start: Callable[..., None]
+    move: Callable[..., None]
+    look_ahead: Callable[..., None] | None
+    log_transition: Callable[..., None] | None
+    observe: Callable[..., None] | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is lifted: hashable, so that one model is compiled once per process.
+
+    ``functions`` maps a role to the compiled function and the names of its arguments.
+    ``components`` is the number of log-densities that ``log_observation`` returns, 0 for one.
+    ``guided`` draws from ``proposal`` instead of ``transition``.
+    """
+
+    functions: tuple[tuple[str, Callable[..., Any], tuple[str, ...]], ...]
+    state: Layout
+    observation: Layout
+    covariates: Layout
+    components: int
+    guided: bool
+
+    def names(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the argument names of each function by role."""
+        return {role: names for role, _, names in self.functions}
+
+
+def _call(recipe: Recipe, role: str, **bindings: str) -> str:
+    names = recipe.names()[role]
+    return f"user_{role}({', '.join(bindings[name] for name in names)})"
+
+
+def _store(recipe: Recipe, target: str, index: str, value: str, indent: str) -> list[str]:
+    """Return the lines that put a new state into row `index` of `target`."""
+    layout = recipe.state
+    if layout.width == 0:
+        return [f"{indent}{target}[{index}] = {value}"]
+    if layout.fields is None:
+        return [f"{indent}{value}"]
+    lines = [f"{indent}new = {value}"]
+    return lines + [f"{indent}{target}[{index}, {k}] = new[{k}]" for k in range(layout.width)]
+
+
+def _row(recipe: Recipe, time: str, previous: str | None) -> list[str]:
+    """Return the lines that fetch what belongs to one time: y, y_prev, u and what is observed."""
+    y, u = recipe.observation, recipe.covariates
+    lines = [f"    y = {y.load('ys', time, 'Observation')}"]
+    if previous is None:
+        nan = "nan" if y.width == 0 else f"Observation({', '.join(['nan'] * y.width)})"
+        nan = "ys[0] * nan" if y.width and y.fields is None else nan
+        lines.append(f"    y_prev = {nan}")
+    else:
+        lines.append(f"    y_prev = {y.load('ys', previous, 'Observation')}")
+    lines.append(f"    u = {u.load('us', time, 'Covariates')}")
+    if y.width == 0:
+        lines.append("    observed = not isnan(y)")
+    else:
+        lines.append("    observed = False")
+        lines.append(f"    for k in range({y.width}):")
+        lines.append(f"        observed = observed or not isnan(ys[{time}, k])")
+    return lines
+
+
+def _log_observation(recipe: Recipe, time: str, x: str, x_prev: str) -> tuple[list[str], str]:
+    """Return lines to run for one particle and the expression of its log-observation density."""
+    call = _call(recipe, "log_observation", y="y", x=x, x_prev=x_prev, y_prev="y_prev", p="p",
+                 t=time, u="u")  # fmt: skip
+    if recipe.components == 0:
+        return [], call
+    lines = [f"parts = {call}", "total = 0.0"]
+    for k in range(recipe.components):
+        lines += [f"if not isnan(ys[{time}, {k}]):", f"    total += parts[{k}]"]
+    return lines, "total"
+
+
+def _weigh(recipe: Recipe, time: str, previous: str, extra: str) -> list[str]:
+    """Return the loops over one block that set ``log_g``."""
+    x = recipe.state.load("x", "i", "State")
+    lines, density = _log_observation(recipe, time, "xi", "xp")
+    load = [f"xi = {x}"] + ([f"xp = {previous}"] if previous else [])
+    out = ["        if observed:", "            for i in range(size):"]
+    out += [f"                {line}" for line in load + lines]
+    out += [f"                log_g[i] = {density}{extra}"]
+    out += ["        else:", "            for i in range(size):"]
+    if extra:
+        out += [f"                {line}" for line in load]
+    return [*out, f"                log_g[i] = 0.0{extra}"]
+
+
+def _blocks(*arrays: str) -> list[str]:
+    """Return the head of a loop over blocks of particles.
+
+    Each block is a slice indexed from zero: with an offset in the index a loop does not vectorise.
+    """
+    lines = ["    for first in range(0, all_x.shape[0], BLOCK):"]
+    lines += [f"        {a} = all_{a}[first : first + BLOCK]" for a in arrays]
+    return [*lines, "        size = x.shape[0]", "        for i in range(size):"]
+
+
+def _start(recipe: Recipe) -> list[str]:
+    names = recipe.names()
+    guided = recipe.guided and "initial_proposal" in names
+    role = "initial_proposal" if guided else "initial"
+    draw = _call(recipe, role, rng="rng", p="p", t="0", u="u", y="y", out="x[i]")
+    extra = ""
+    if guided:
+        plus = _call(recipe, "log_initial", x="xi", p="p", t="0", u="u")
+        minus = _call(recipe, "log_initial_proposal", x="xi", y="y", p="p", t="0", u="u")
+        extra = f" + {plus} - {minus}"
+    uses_previous = "x_prev" in names["log_observation"]
+    lines = ["def start(rng, p, ys, us, all_x, all_log_g):", *_row(recipe, "0", None)]
+    lines += _blocks("x", "log_g")
+    lines += _store(recipe, "x", "i", draw, " " * 12)
+    # Before the first time there is no state: a density that asks for it is handed the state.
+    return lines + _weigh(recipe, "0", "xi" if uses_previous else "", extra)
+
+
+def _move(recipe: Recipe) -> list[str]:
+    names = recipe.names()
+    role = "proposal" if recipe.guided else "transition"
+    draw = _call(recipe, role, rng="rng", x="xp", x_prev="xp", y="y", y_prev="y_prev", p="p",
+                 t="t", u="u", out="x[i]")  # fmt: skip
+    extra = ""
+    if recipe.guided:
+        bindings = {"x": "xi", "x_prev": "xp", "y_prev": "y_prev", "p": "p", "t": "t", "u": "u"}
+        plus = _call(recipe, "log_transition", **bindings)
+        minus = _call(recipe, "log_proposal", y="y", **bindings)
+        extra = f" + {plus} - {minus}"
+    previous = recipe.state.load("x_prev", "ancestors[i]", "State")
+    needs_previous = recipe.guided or "x_prev" in names["log_observation"]
+    lines = ["def move(rng, t, p, ys, us, x_prev, all_ancestors, all_x, all_log_g):"]
+    lines += [*_row(recipe, "t", "t - 1"), *_blocks("ancestors", "x", "log_g")]
+    lines += [f"            xp = {previous}"]
+    lines += _store(recipe, "x", "i", draw, " " * 12)
+    return lines + _weigh(recipe, "t", previous if needs_previous else "", extra)
+
+
+def _look_ahead(recipe: Recipe) -> list[str]:
+    call = _call(recipe, "log_lookahead", y="y", x="xi", y_prev="y_prev", p="p", t="t", u="u")
+    return [
+        "def look_ahead(t, p, ys, us, x, log_eta):",
+        *_row(recipe, "t", "t - 1"),
+        "    for i in range(x.shape[0]):",
+        f"        xi = {recipe.state.load('x', 'i', 'State')}",
+        f"        log_eta[i] = {call} if observed else 0.0",
+    ]
+
+
+def _log_transition(recipe: Recipe) -> list[str]:
+    call = _call(recipe, "log_transition", x="xi", x_prev="xp", y_prev="y_prev", p="p", t="t",
+                 u="u")  # fmt: skip
+    return [
+        "def log_transition(t, p, ys, us, x_prev, x, log_p):",
+        *_row(recipe, "t", "t - 1"),
+        "    for i in range(x.shape[0]):",
+        f"        xi = {recipe.state.load('x', 'i', 'State')}",
+        "        for j in range(x_prev.shape[0]):",
+        f"            xp = {recipe.state.load('x_prev', 'j', 'State')}",
+        f"            log_p[i, j] = {call}",
+    ]
+
+
+def _observe(recipe: Recipe) -> list[str]:
+    layout = recipe.observation
+    call = _call(recipe, "observe", rng="rng", x="xi", x_prev="xp", y_prev="y_prev", p="p",
+                 t="t", u="u", out="y[i]")  # fmt: skip
+    lines = [
+        "def observe(rng, t, p, ys, us, x, x_prev, y):",
+        f"    u = {recipe.covariates.load('us', 't', 'Covariates')}",
+        "    for i in range(x.shape[0]):",
+        f"        y_prev = {layout.load('ys', 'i', 'Observation')}",
+        f"        xi = {recipe.state.load('x', 'i', 'State')}",
+        f"        xp = {recipe.state.load('x_prev', 'i', 'State')}",
+    ]
+    if layout.width == 0:
+        return [*lines, f"        y[i] = {call}"]
+    if layout.fields is None and "out" in recipe.names()["observe"]:
+        return [*lines, f"        {call}"]
+    lines.append(f"        new = {call}")
+    return lines + [f"        y[i, {k}] = new[{k}]" for k in range(layout.width)]
+
+
+@lru_cache(maxsize=256)
+def lift(recipe: Recipe) -> Lifted:
+    """Compile the population functions of a model.
+
+    Nothing is validated: the caller has checked names, roles and return types.
+    """
+    names = recipe.names()
+    parts = {"start": _start(recipe), "move": _move(recipe)}
+    for name, role, build in (
+        ("look_ahead", "log_lookahead", _look_ahead),
+        ("log_transition", "log_transition", _log_transition),
+        ("observe", "observe", _observe),
+    ):
+        if role in names:
+            parts[name] = build(recipe)
+    source = "\n\n".join("\n".join(lines) for lines in parts.values()) + "\n"
+    filename = f"<lifted model {zlib.crc32(source.encode()):08x}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    namespace: dict[str, Any] = {
+        "isnan": math.isnan,
+        "nan": math.nan,
+        "BLOCK": BLOCK,
+        "State": recipe.state.fields,
+        "Observation": recipe.observation.fields,
+        "Covariates": recipe.covariates.fields,
+    }
+    namespace.update((f"user_{role}", function) for role, function, _ in recipe.functions)
+    exec(compile(source, filename, "exec"), namespace)
+    compiled = {name: specialised(namespace[name]) for name in parts}
+    return Lifted(
+        start=compiled["start"],
+        move=compiled["move"],
+        look_ahead=compiled.get("look_ahead"),
+        log_transition=compiled.get("log_transition"),
+        observe=compiled.get("observe"),
+        source=source,
+    )
+
+
+@specialised
+def _copy(source, target):
+    flat_source, flat_target = source.reshape(source.size), target.reshape(target.size)
+    for i in range(flat_source.size):
+        flat_target[i] = flat_source[i]
+
+
+def _as_they_are(resample):
+    def select(w, u, x, ancestors):
+        resample(w, u, ancestors)
+
+    return specialised(select)
+
+
+def _in_order(resample, order):
+    """Resample the particles in the order of their states."""
+
+    def select(w, u, x, ancestors):
+        n = w.shape[0]
+        ranks = np.empty(n, dtype=np.int64)
+        order(x.reshape((n, x.size // n)), ranks)
+        sorted_w = np.empty(n)
+        for i in range(n):
+            sorted_w[i] = w[ranks[i]]
+        resample(sorted_w, u, ancestors)
+        for i in range(n):
+            ancestors[i] = ranks[ancestors[i]]
+
+    return specialised(select)
+
+
+@scalar
+def _look_nowhere(t, p, ys, us, x, log_eta):
+    pass
+
+
+@lru_cache(maxsize=256)
+def evidence_loop(
+    lifted: Lifted,
+    auxiliary: bool,
+    resample: Callable[..., Any],
+    count: Callable[..., int],
+    order: Callable[..., Any] | None = None,
+) -> Callable[..., Any]:
+    """Compile the fused particle filter of a lifted model.
+
+    The result advances a filter from time ``begin`` to time ``end`` without touching the
+    interpreter:
+
+        advance(rng, p, ys, us, begin, end, threshold, log_z, x, x_next, log_w, scratch, w,
+                ancestors, u, log_evidence, ess, paths, parents) -> (log_z, flag)
+
+    Before time 0 the content of ``x`` and ``log_w`` is ignored.  ``w`` must hold what
+    ``exponentiate(log_w, w)`` left there; the loop keeps it so.  Row ``t`` of ``log_evidence``
+    receives the log-evidence of observations 0 to t and row ``t`` of ``ess`` the effective sample
+    size.  ``order(x, ranks)``, if given, ranks the particles before each resampling.  ``paths`` (T, n, ...) and ``parents`` (T, n) receive states and ancestors unless they
+    have no rows.  ``flag`` is -1, or the first time at which all weights vanished or one was NaN;
+    the loop stops there with the population of that time in ``x``.
+    """
+    start, move = lifted.start, lifted.move
+    select = _as_they_are(resample) if order is None else _in_order(resample, order)
+    look_ahead = lifted.look_ahead if auxiliary else _look_nowhere
+
+    def advance(rng, p, ys, us, begin, end, threshold, log_z, x, x_next, log_w, scratch, w,
+                ancestors, u, log_evidence, ess, paths, parents):  # fmt: skip
+        n = log_w.shape[0]
+        log_v = np.empty(n if auxiliary else 0)
+        source, target = x, x_next
+        m, s, q = -np.inf, 0.0, 0.0
+        identity = False
+        if begin > 0:
+            m, s, q = exponentiate(log_w, w)
+        for t in range(begin, end):
+            if t == 0:
+                start(rng, p, ys, us, target, log_w)
+                log_z = 0.0
+                if parents.shape[0] > 0:
+                    for i in range(n):
+                        parents[0, i] = i
+            else:
+                if auxiliary:
+                    look_ahead(t, p, ys, us, source, scratch)
+                    for i in range(n):
+                        log_v[i] = log_w[i] + scratch[i]
+                    m, s, q = exponentiate(log_v, w)
+                if s * s / q < threshold * n:
+                    log_z += m + log(s / n)
+                    for k in range(count(n, n)):
+                        u[k] = rng.random()
+                    select(w, u, source, ancestors)
+                    identity = False
+                    if auxiliary:
+                        for i in range(n):
+                            log_w[i] = 0.0 - scratch[ancestors[i]]
+                    else:
+                        for i in range(n):
+                            log_w[i] = 0.0
+                elif not identity:
+                    for i in range(n):
+                        ancestors[i] = i
+                    identity = True
+                move(rng, t, p, ys, us, source, ancestors, target, scratch)
+                for i in range(n):
+                    log_w[i] += scratch[i]
+                if parents.shape[0] > 0:
+                    for i in range(n):
+                        parents[t, i] = ancestors[i]
+            source, target = target, source
+            if paths.shape[0] > 0:
+                _copy(source, paths[t])
+            m, s, q = exponentiate(log_w, w)
+            if not -np.inf < m < np.inf:
+                log_evidence[t] = m
+                _copy(source, x)
+                return log_z, t
+            log_evidence[t] = log_z + (m + log(s / n))
+            ess[t] = s * s / q
+        if (end - begin) % 2 == 1:
+            _copy(source, x)
+        return log_z, -1
+
+    return specialised(advance)

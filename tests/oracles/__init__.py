@@ -1,0 +1,1 @@
+"""Obvious, slow versions of everything, to test against."""
