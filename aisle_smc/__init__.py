@@ -1,3 +1,39 @@
 """One weighted-particle engine for importance sampling, SMC samplers and particle filters."""
 
+from aisle_smc.errors import AisleError, DegenerateWeights
+from aisle_smc.particles import Particles, merge
+from aisle_smc.priors import Prior
+from aisle_smc.resampling import (
+    Resampler,
+    killing,
+    multinomial,
+    optimal,
+    residual,
+    ssp,
+    stratified,
+    systematic,
+)
+from aisle_smc.smc import Stage, resume, smc
+from aisle_smc.streams import stream
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "AisleError",
+    "DegenerateWeights",
+    "Particles",
+    "Prior",
+    "Resampler",
+    "Stage",
+    "killing",
+    "merge",
+    "multinomial",
+    "optimal",
+    "residual",
+    "resume",
+    "smc",
+    "ssp",
+    "stratified",
+    "stream",
+    "systematic",
+]

@@ -171,9 +171,7 @@ class Particles:
         """
         return np.tensordot(self.weights, np.asarray(f(self.x)), axes=1)
 
-    def sample(
-        self, m: int, rng: np.random.Generator, resampler: Resampler = systematic
-    ) -> Any:
+    def sample(self, m: int, rng: np.random.Generator, resampler: Resampler = systematic) -> Any:
         """Draw `m` equally weighted states."""
         return self.resample(resampler, rng, m=m).x
 

@@ -31,9 +31,7 @@ __all__ = [
 class Resampler(Protocol):
     """What the engine asks of a resampling scheme."""
 
-    def draw(
-        self, w: Floats, m: int, rng: np.random.Generator
-    ) -> tuple[Integers, Floats | None]:
+    def draw(self, w: Floats, m: int, rng: np.random.Generator) -> tuple[Integers, Floats | None]:
         """Draw `m` ancestors of `n` weighted particles.
 
         Parameters
@@ -73,9 +71,7 @@ class Scheme:
     kernel: Callable[..., Any]
     uniforms: Callable[[int, int], int]
 
-    def draw(
-        self, w: Floats, m: int, rng: np.random.Generator
-    ) -> tuple[Integers, Floats | None]:
+    def draw(self, w: Floats, m: int, rng: np.random.Generator) -> tuple[Integers, Floats | None]:
         """Draw `m` equally weighted ancestors, see :class:`Resampler`."""
         ancestors = np.empty(m, dtype=np.int64)
         self.kernel(w, rng.random(self.uniforms(w.shape[0], m)), ancestors)
@@ -97,9 +93,7 @@ class Optimal:
     Fearnhead and Clifford (2003), On-line inference for hidden Markov models, section 4.
     """
 
-    def draw(
-        self, w: Floats, m: int, rng: np.random.Generator
-    ) -> tuple[Integers, Floats | None]:
+    def draw(self, w: Floats, m: int, rng: np.random.Generator) -> tuple[Integers, Floats | None]:
         """Draw `m` distinct ancestors and their weights, see :class:`Resampler`."""
         n = w.shape[0]
         ancestors = np.empty(m, dtype=np.int64)

@@ -9,16 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from aisle_kernels.fused import evidence_loop
 from aisle_kernels.genealogy import lineages
 from aisle_kernels.hilbert import hilbert_order
-from aisle_kernels.lift import evidence_loop
 
+from aisle_smc.arguments import check_count
 from aisle_smc.arrays import Floats
 from aisle_smc.resampling import Scheme, systematic
 from aisle_smc.smc import smc
-from aisle_smc.ssm.filters import FilterStage, check_count, nan_density
 from aisle_smc.ssm.model import StateSpaceModel
 from aisle_smc.ssm.proposals import Bootstrap, Proposal
+from aisle_smc.ssm.stage import FilterStage, nan_density
 from aisle_smc.streams import stream
 
 __all__ = ["EvidenceFilter", "log_evidence", "log_evidences"]

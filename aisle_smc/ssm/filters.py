@@ -4,58 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from aisle_kernels.genealogy import lineages
 from aisle_kernels.weights import largest, normalise
 
+from aisle_smc.arguments import check_count
 from aisle_smc.arrays import Floats, Integers
 from aisle_smc.diagnostics import EvidenceVariance
-from aisle_smc.errors import DegenerateWeights
 from aisle_smc.genealogy import AncestorTree
 from aisle_smc.particles import Particles
 from aisle_smc.resampling import Resampler, systematic
 from aisle_smc.smc import smc
-from aisle_smc.ssm.model import Bound, Model
+from aisle_smc.ssm.description import Model
 from aisle_smc.ssm.proposals import Bootstrap, Proposal
+from aisle_smc.ssm.stage import FilterStage, degenerate
 from aisle_smc.streams import stream
 
-__all__ = ["FilterResult", "FilterStage", "particle_filter"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FilterStage:
-    """One time of a particle filter, as a stage of :func:`aisle_smc.smc.smc`."""
-
-    bound: Bound
-    t: int = 0
-
-    def start(self, n: int, rng: np.random.Generator) -> Particles:
-        """Draw and weigh the particles of time 0."""
-        x, log_g = self.bound.start(rng, n)
-        return self._weigh(Particles(x, np.zeros(n)), log_g)
-
-    def next(self, particles: Particles) -> FilterStage | None:
-        """Return the stage of the next time."""
-        return None if self.t + 1 == self.bound.length else replace(self, t=self.t + 1)
-
-    def lookahead(self, particles: Particles) -> Floats | None:
-        """Return the look-ahead weights for this time's observation."""
-        return self.bound.look_ahead(self.t, particles.x)
-
-    def move(self, particles: Particles, rng: np.random.Generator) -> Particles:
-        """Move the particles to this time and weigh them by its observation."""
-        x, log_g = self.bound.move(rng, self.t, particles.x)
-        return self._weigh(particles.move(x), log_g)
-
-    def _weigh(self, particles: Particles, log_g: Floats) -> Particles:
-        if not largest(log_g) < math.inf:
-            raise nan_density(
-                self.bound.model, self.bound.p, self.bound.y, self.t, particles.x, log_g
-            )
-        return particles.reweight(log_g)
+__all__ = ["FilterResult", "particle_filter"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -333,50 +301,3 @@ def weighted_quantiles(x: Floats, w: Floats, levels: Floats) -> Floats:
     cumulative = np.cumsum(w[order])
     index = np.searchsorted(cumulative, levels * cumulative[-1])
     return np.asarray(x[order[np.minimum(index, x.shape[0] - 1)]])
-
-
-def check_count(what: str, value: Any) -> None:
-    """Raise unless `value` is an integer of at least one."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{what} must be an int >= 1; got {value!r}")
-    if value < 1:
-        raise ValueError(f"{what} must be at least 1; got {value}")
-
-
-def _state_text(model: Model, x: Any) -> str:
-    values = np.atleast_1d(x)
-    return ", ".join(f"{k}={v:.6g}" for k, v in zip(model.state_names, values, strict=True))
-
-
-def _params_text(p: Any) -> str:
-    return ", ".join(f"{name}={getattr(p, name)}" for name in p._fields)
-
-
-def nan_density(
-    model: Model, p: Any, y: Floats, t: int, x: Floats, log_g: Floats
-) -> ValueError:
-    """Return the error for a density that is NaN or plus infinity."""
-    i = int(np.flatnonzero(~(log_g < math.inf))[0])
-    return ValueError(
-        f"a density of the model is {log_g[i]} at time {t}, particle {i}: it must be finite or "
-        f"-inf\n  state: {_state_text(model, x[i])}\n  observation: {y[t]}\n"
-        f"  parameters: {_params_text(p)}"
-    )
-
-
-def degenerate(
-    model: Model, p: Any, y: Floats, stage: FilterStage, particles: Particles, ess: Floats
-) -> DegenerateWeights:
-    """Return the error for a population without weight, with what a person needs to find out why."""
-    before = ess[max(stage.t - 10, 0) : stage.t]
-    centre = np.median(particles.x, axis=0)
-    lines = [
-        f"every particle has weight zero at time {stage.t}: none of {particles.n} can explain "
-        f"the observation {y[stage.t]}",
-        f"  median state: {_state_text(model, centre)}",
-        f"  parameters: {_params_text(p)}",
-        f"  last ESS: {', '.join(f'{e:.0f}' for e in before) or 'none, this is the first time'}",
-        "Use more particles, a guided proposal, a heavier-tailed observation density, or check "
-        "the observation.",
-    ]
-    return DegenerateWeights("\n".join(lines), t=stage.t, ess=before.tolist())

@@ -55,7 +55,9 @@ def where(function: Callable[..., Any]) -> str:
     return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
 
 
-def argument_names(role: str, function: Callable[..., Any], *, without: str = "") -> tuple[str, ...]:
+def argument_names(
+    role: str, function: Callable[..., Any], *, without: str = ""
+) -> tuple[str, ...]:
     """Return the names of a model function's arguments, or say which one is unknown.
 
     Parameters

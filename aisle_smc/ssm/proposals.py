@@ -1,4 +1,4 @@
-"""How a filter proposes particles: from the model, with a look at the data, or by looking ahead."""
+"""How a filter proposes particles: from the model, by a look at the data, or by looking ahead."""
 
 from __future__ import annotations
 

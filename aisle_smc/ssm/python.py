@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from aisle_smc.arrays import Array, Floats
-from aisle_smc.ssm.functions import argument_names, where
-from aisle_smc.ssm.model import Bound, Model, given_functions, require
+from aisle_smc.ssm.description import Model
 
 __all__ = ["PythonModel"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from aisle_smc.arrays import Array, Floats
+from aisle_smc.ssm.description import Bound, Model, given_functions, require
 from aisle_smc.ssm.functions import argument_names, where
-from aisle_smc.ssm.model import Bound, Model, given_functions, require
 
 __all__ = ["VectorModel"]
 

@@ -1,9 +1,10 @@
 """The one place where Numba options are chosen.
 
 No fast-math flag is set anywhere: the value of every expression is then the IEEE value of the
-source as written, whatever LLVM inlines, unrolls or vectorises.  That is what lets two drivers that
-share these kernels agree to the last bit, and what keeps the all ``-inf`` case from becoming NaN.
-Elementwise loops vectorise all the same; reductions do when they carry explicit accumulators.
+source as written, whatever LLVM inlines, unrolls or vectorises.  That is what lets two drivers
+that share these kernels agree to the last bit, and what keeps the all ``-inf`` case from becoming
+NaN.  Elementwise loops vectorise all the same; reductions do when they carry explicit
+accumulators.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ the limit of a small weight.
 
 Why the retained offspring may always lie at place 0: let a group act transitively on places, and
 let the law of the ancestors be unchanged when it renumbers the offspring, and when it renumbers
-the parents together with their weights.  Then :math:`P(A_k = i) = W_i` for every k, the lineage of the
-retained path is uniform and independent of the path, and renumbering each generation maps the law
-given one lineage to the law given any other.  So it does not matter which lineage is given, and a
-path drawn from the final weights leaves the smoothing law invariant for every n.
+the parents together with their weights.  Then :math:`P(A_k = i) = W_i` for every k, the lineage of
+the retained path is uniform and independent of the path, and renumbering each generation maps the
+law given one lineage to the law given any other.  So it does not matter which lineage is given,
+and a path drawn from the final weights leaves the smoothing law invariant for every n.
 
 * multinomial and killing: all permutations, because no order enters.
 * systematic: rotations. Parents lie on a circle of length m and the slots are equidistant points,

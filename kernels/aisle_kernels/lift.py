@@ -1,14 +1,19 @@
-"""Per-particle functions become population functions, and one fused evidence loop.
+"""Per-particle functions become population functions.
 
 A model is written for one particle, as in a book.  The source of the loops over particles is
 generated here, with the user's functions called by the argument names they declare, and compiled
 with everything inlined.  The generated functions share one calling convention:
 
-    start(rng, p, ys, us, x, log_g)                             x ~ q_0,    log_g = log weight
-    move(rng, t, p, ys, us, x_prev, ancestors, x, log_g)        x[i] ~ q_t(. | x_prev[ancestors[i]])
-    look_ahead(t, p, ys, us, x, log_eta)                        log_eta[i] = log look-ahead at t
-    log_transition(t, p, ys, us, x_prev, x, log_p)              log_p[i, j] = log f_t(x[i] | x_prev[j])
-    observe(rng, t, p, ys, us, x, x_prev, y)                    y[i] ~ g_t(. | x[i])
+    start(rng, p, ys, us, x, log_g)
+    move(rng, t, p, ys, us, x_prev, ancestors, x, log_g)
+    look_ahead(t, p, ys, us, x, log_eta)
+    log_transition(t, p, ys, us, x_prev, x, log_p)
+    observe(rng, t, p, ys, us, x, x_prev, y)
+
+``start`` draws ``x`` and weighs it; ``move`` draws ``x[i]`` from ``x_prev[ancestors[i]]`` and weighs
+it; ``look_ahead`` weighs states at ``t - 1`` for observation ``t``; ``log_p[i, j]`` is the log-density
+of a move from ``x_prev[j]`` to ``x[i]``; ``observe`` draws an observation of each state, with
+``ys[i]`` the one before.
 
 ``ys`` is (T,) or (T, k), ``us`` is (T,) or (T, k) or (T, 0); an observation whose components are
 all NaN is missing and weighs nothing.
@@ -24,11 +29,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
-from aisle_kernels._jit import scalar, specialised
-from aisle_kernels.vecmath import log
-from aisle_kernels.weights import exponentiate
+from aisle_kernels._jit import specialised
 
 # Particles are handled in blocks that stay in the first-level cache between the loops.
 BLOCK = 512
@@ -280,127 +281,3 @@ def lift(recipe: Recipe) -> Lifted:
         observe=compiled.get("observe"),
         source=source,
     )
-
-
-@specialised
-def _copy(source, target):
-    flat_source, flat_target = source.reshape(source.size), target.reshape(target.size)
-    for i in range(flat_source.size):
-        flat_target[i] = flat_source[i]
-
-
-def _as_they_are(resample):
-    def select(w, u, x, ancestors):
-        resample(w, u, ancestors)
-
-    return specialised(select)
-
-
-def _in_order(resample, order):
-    """Resample the particles in the order of their states."""
-
-    def select(w, u, x, ancestors):
-        n = w.shape[0]
-        ranks = np.empty(n, dtype=np.int64)
-        order(x.reshape((n, x.size // n)), ranks)
-        sorted_w = np.empty(n)
-        for i in range(n):
-            sorted_w[i] = w[ranks[i]]
-        resample(sorted_w, u, ancestors)
-        for i in range(n):
-            ancestors[i] = ranks[ancestors[i]]
-
-    return specialised(select)
-
-
-@scalar
-def _look_nowhere(t, p, ys, us, x, log_eta):
-    pass
-
-
-@lru_cache(maxsize=256)
-def evidence_loop(
-    lifted: Lifted,
-    auxiliary: bool,
-    resample: Callable[..., Any],
-    count: Callable[..., int],
-    order: Callable[..., Any] | None = None,
-) -> Callable[..., Any]:
-    """Compile the fused particle filter of a lifted model.
-
-    The result advances a filter from time ``begin`` to time ``end`` without touching the
-    interpreter:
-
-        advance(rng, p, ys, us, begin, end, threshold, log_z, x, x_next, log_w, scratch, w,
-                ancestors, u, log_evidence, ess, paths, parents) -> (log_z, flag)
-
-    Before time 0 the content of ``x`` and ``log_w`` is ignored.  ``w`` must hold what
-    ``exponentiate(log_w, w)`` left there; the loop keeps it so.  Row ``t`` of ``log_evidence``
-    receives the log-evidence of observations 0 to t and row ``t`` of ``ess`` the effective sample
-    size.  ``order(x, ranks)``, if given, ranks the particles before each resampling.  ``paths`` (T, n, ...) and ``parents`` (T, n) receive states and ancestors unless they
-    have no rows.  ``flag`` is -1, or the first time at which all weights vanished or one was NaN;
-    the loop stops there with the population of that time in ``x``.
-    """
-    start, move = lifted.start, lifted.move
-    select = _as_they_are(resample) if order is None else _in_order(resample, order)
-    look_ahead = lifted.look_ahead if auxiliary else _look_nowhere
-
-    def advance(rng, p, ys, us, begin, end, threshold, log_z, x, x_next, log_w, scratch, w,
-                ancestors, u, log_evidence, ess, paths, parents):  # fmt: skip
-        n = log_w.shape[0]
-        log_v = np.empty(n if auxiliary else 0)
-        source, target = x, x_next
-        m, s, q = -np.inf, 0.0, 0.0
-        identity = False
-        if begin > 0:
-            m, s, q = exponentiate(log_w, w)
-        for t in range(begin, end):
-            if t == 0:
-                start(rng, p, ys, us, target, log_w)
-                log_z = 0.0
-                if parents.shape[0] > 0:
-                    for i in range(n):
-                        parents[0, i] = i
-            else:
-                if auxiliary:
-                    look_ahead(t, p, ys, us, source, scratch)
-                    for i in range(n):
-                        log_v[i] = log_w[i] + scratch[i]
-                    m, s, q = exponentiate(log_v, w)
-                if s * s / q < threshold * n:
-                    log_z += m + log(s / n)
-                    for k in range(count(n, n)):
-                        u[k] = rng.random()
-                    select(w, u, source, ancestors)
-                    identity = False
-                    if auxiliary:
-                        for i in range(n):
-                            log_w[i] = 0.0 - scratch[ancestors[i]]
-                    else:
-                        for i in range(n):
-                            log_w[i] = 0.0
-                elif not identity:
-                    for i in range(n):
-                        ancestors[i] = i
-                    identity = True
-                move(rng, t, p, ys, us, source, ancestors, target, scratch)
-                for i in range(n):
-                    log_w[i] += scratch[i]
-                if parents.shape[0] > 0:
-                    for i in range(n):
-                        parents[t, i] = ancestors[i]
-            source, target = target, source
-            if paths.shape[0] > 0:
-                _copy(source, paths[t])
-            m, s, q = exponentiate(log_w, w)
-            if not -np.inf < m < np.inf:
-                log_evidence[t] = m
-                _copy(source, x)
-                return log_z, t
-            log_evidence[t] = log_z + (m + log(s / n))
-            ess[t] = s * s / q
-        if (end - begin) % 2 == 1:
-            _copy(source, x)
-        return log_z, -1
-
-    return specialised(advance)

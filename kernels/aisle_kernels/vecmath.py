@@ -9,10 +9,9 @@ infinities, NaN and signed zeros; ``log_gamma`` is good to a few units of the la
 
 Notes
 -----
-An integer is read out of the low mantissa bits of ``k + 1.5 * 2**52`` and put into them again in
+An integer is read out of the low mantissa bits of ``k + 1.5 * 2**52``, and added to those bits in
 the other direction.  That needs no conversion between floats and 64-bit integers, which has no
-vector instruction before AVX-512.  All shifted quantities are masked to be nonnegative because an
-arithmetic 64-bit shift has none either.
+vector instruction before AVX-512.
 
 Arguments pass through ``float`` and the bits through ``float`` again: compiled, both are nothing;
 uncompiled, they keep the arithmetic on Python floats, which overflow to infinity in silence.
@@ -41,7 +40,7 @@ _INV_LN2 = 1.4426950408889634
 
 # Adding this rounds to an integer k and leaves k + 2046 in the low twelve bits of the mantissa;
 # 2046 is twice the exponent bias, so that halves of it are biased exponents.
-_SHIFTER = 6755399441055744.0 + 2046.0
+_SHIFTER = 1.5 * 2.0**52 + 2046.0
 _LOW_TWELVE = 0xFFF
 
 # Beyond these the results are 0 and inf (exp), -1 and inf (expm1) whatever is returned for them.
@@ -62,11 +61,11 @@ _Q7 = 2.7557228353133104e-06
 _Q8 = 2.762614299071691e-07
 _Q9 = 2.5114356125745787e-08
 
+_MAGNITUDE = 0x7FFFFFFFFFFFFFFF
 _MANTISSA = 0x000FFFFFFFFFFFFF
 _SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
-_ONE_MINUS_SQRT_HALF_BITS = 0x00095F619980C433  # bits of 1.0 less the bits of sqrt(1/2)
-_TWO_52_BITS = 0x4330000000000000  # an integer below 2**52 in the mantissa makes 2**52 + integer
-_TWO_52_PLUS_BIAS = 4503599627370496.0 + 1023.0
+_WHOLE = 1.5 * 2.0**52  # adding an integer to its bits adds it to its value
+_WHOLE_BITS = 0x4338000000000000
 _TWO_54 = 18014398509481984.0
 _TINY = 2.2250738585072014e-308  # the least normal number
 
@@ -217,14 +216,12 @@ def log(x):
     """
     value = float(x)
     subnormal = value < _TINY
-    normal = value if value < np.inf else 1.0
-    normal = normal * _TWO_54 if subnormal else normal
-    lift = _TWO_52_PLUS_BIAS + 54.0 if subnormal else _TWO_52_PLUS_BIAS
-    # Moving the origin of the bits from 1 to sqrt(1/2) makes the exponent field round k so that
-    # the mantissa lies in [sqrt(1/2), sqrt(2)): no comparison is needed.
-    bits = np.float64(normal).view(np.int64) + _ONE_MINUS_SQRT_HALF_BITS
-    biased = (bits >> 52) & _LOW_TWELVE
-    k = float(np.int64(biased | _TWO_52_BITS).view(np.float64)) - lift
+    normal = value * _TWO_54 if subnormal else value
+    zero = _WHOLE + 54.0 if subnormal else _WHOLE
+    # Counting the bits from sqrt(1/2) instead of 1 makes the exponent field round k so that the
+    # mantissa lies in [sqrt(1/2), sqrt(2)): no comparison is needed.
+    bits = (np.float64(normal).view(np.int64) & _MAGNITUDE) - _SQRT_HALF_BITS
+    k = float(np.int64((bits >> 52) + _WHOLE_BITS).view(np.float64)) - zero
     f = float(np.int64((bits & _MANTISSA) + _SQRT_HALF_BITS).view(np.float64)) - 1.0
     y = _log_reduced(k, f)
     y = y if value < np.inf else value
@@ -257,16 +254,15 @@ def log1p(x):
     1e-20
     """
     value = float(x)
-    finite = value if value < np.inf else 0.0
-    u = 1.0 + finite
+    u = 1.0 + value
     back = u - 1.0
-    c = (1.0 - (u - back)) + (finite - back)
-    bits = np.float64(u).view(np.int64) + _ONE_MINUS_SQRT_HALF_BITS
-    biased = (bits >> 52) & _LOW_TWELVE
-    k = float(np.int64(biased | _TWO_52_BITS).view(np.float64)) - _TWO_52_PLUS_BIAS
+    c = (1.0 - (u - back)) + (value - back)
+    bits = (np.float64(u).view(np.int64) & _MAGNITUDE) - _SQRT_HALF_BITS
+    exponent = bits >> 52
+    k = float(np.int64(exponent + _WHOLE_BITS).view(np.float64)) - _WHOLE
     m = float(np.int64((bits & _MANTISSA) + _SQRT_HALF_BITS).view(np.float64))
     # 2**(1 - k) is representable for every k that occurs, 2**-k is not for the largest.
-    f = (m - 1.0) + c * (0.5 * _power_of_two((2047 - biased) & 0x7FF))
+    f = (m - 1.0) + c * (0.5 * _power_of_two(1024 - exponent))
     y = _log_reduced(k, f)
     y = y if value < np.inf else value
     y = y if value > -1.0 else np.nan
