@@ -42,9 +42,9 @@ def lift(w):
     The sum is 0 if no weight is positive, or if one is NaN or infinite.
     """
     total = _sum(w, 1.0)
-    if 1e-280 < total < np.inf:
+    if 1e-280 < total < 1e280:
         return 1.0, total
-    factor = 2.0**600 if total < 1.0 else 2.0**-64
+    factor = 2.0**600 if total < 1.0 else 2.0**-128
     total = _sum(w, factor)
     return factor, total if total < np.inf else 0.0
 

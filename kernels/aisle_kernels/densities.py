@@ -368,7 +368,7 @@ def poisson_logpmf(k, mean):
     m = float(mean)
     inside = _is_count(count)
     point = count if inside else 0.0
-    y = -m if point == 0.0 else (point * log(m) - m) - log_gamma(point + 1.0)
+    y = 0.0 - m if point == 0.0 else (point * log(m) - m) - log_gamma(point + 1.0)
     y = -np.inf if m == np.inf else y
     y = _supported(y, inside, count)
     return y if m >= 0.0 else np.nan

@@ -17,6 +17,9 @@ from aisle_kernels.lift import Lifted
 from aisle_kernels.vecmath import log
 from aisle_kernels.weights import exponentiate
 
+# Particles are moved, weighed and added up in blocks that stay in the first-level cache.
+BLOCK = 1024
+
 
 @specialised
 def _copy(source, target):
@@ -98,6 +101,7 @@ def evidence_loop(
                     for i in range(n):
                         parents[0, i] = i
             else:
+                fresh = False
                 if auxiliary:
                     look_ahead(t, p, ys, us, source, scratch)
                     for i in range(n):
@@ -112,16 +116,21 @@ def evidence_loop(
                     if auxiliary:
                         for i in range(n):
                             log_w[i] = 0.0 - scratch[ancestors[i]]
-                    else:
-                        for i in range(n):
-                            log_w[i] = 0.0
+                    fresh = not auxiliary
                 elif not identity:
                     for i in range(n):
                         ancestors[i] = i
                     identity = True
-                move(rng, t, p, ys, us, source, ancestors, target, scratch)
-                for i in range(n):
-                    log_w[i] += scratch[i]
+                for first in range(0, n, BLOCK):
+                    last = min(first + BLOCK, n)
+                    block = log_w[first:last]
+                    log_g = block if fresh else scratch[first:last]
+                    move(
+                        rng, t, p, ys, us, source, ancestors[first:last], target[first:last], log_g
+                    )
+                    if not fresh:
+                        for i in range(last - first):
+                            block[i] += log_g[i]
                 if parents.shape[0] > 0:
                     for i in range(n):
                         parents[t, i] = ancestors[i]

@@ -124,9 +124,11 @@ def unit_cube(x, out):
     """
     n = x.shape[0]
     for j in range(x.shape[1]):
+        # Counted from the first point, so that the mean of equal values is that value.
         mean = 0.0
         for i in range(n):
-            mean += x[i, j] / n
+            mean += (x[i, j] - x[0, j]) / n
+        mean += x[0, j] if n > 0 else 0.0
         square = 0.0
         for i in range(n):
             square += (x[i, j] - mean) * (x[i, j] - mean) / n

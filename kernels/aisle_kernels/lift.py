@@ -31,8 +31,8 @@ from typing import Any
 
 from aisle_kernels._jit import specialised
 
-# Particles are handled in blocks that stay in the first-level cache between the loops.
-BLOCK = 512
+# Doubles in the widest vector.
+LANES = 8
 
 
 @dataclass(frozen=True)
@@ -137,28 +137,37 @@ def _log_observation(recipe: Recipe, time: str, x: str, x_prev: str) -> tuple[li
     return lines, "total"
 
 
-def _weigh(recipe: Recipe, time: str, previous: str, extra: str) -> list[str]:
-    """Return the loops over one block that set ``log_g``."""
-    x = recipe.state.load("x", "i", "State")
+def _weigh(recipe: Recipe, name: str, time: str, previous: str, extra: str) -> list[str]:
+    """Return the function that weighs particles: one loop from zero, so that it vectorises."""
     lines, density = _log_observation(recipe, time, "xi", "xp")
-    load = [f"xi = {x}"] + ([f"xp = {previous}"] if previous else [])
-    out = ["        if observed:", "            for i in range(size):"]
-    out += [f"                {line}" for line in load + lines]
-    out += [f"                log_g[i] = {density}{extra}"]
-    out += ["        else:", "            for i in range(size):"]
+    load = [f"xi = {recipe.state.load('x', 'i', 'State')}"]
+    load += [f"xp = {previous}"] if previous else []
+    out = [f"def {name}(t, p, ys, us, x_prev, ancestors, x, log_g):"]
+    out += _row(recipe, time, None if time == "0" else "t - 1")
+    out += ["    if observed:", "        for i in range(x.shape[0]):"]
+    out += [f"            {line}" for line in load + lines]
+    out += [f"            log_g[i] = {density}{extra}"]
+    out += ["    else:", "        for i in range(x.shape[0]):"]
     if extra:
-        out += [f"                {line}" for line in load]
-    return [*out, f"                log_g[i] = 0.0{extra}"]
+        out += [f"            {line}" for line in load]
+    return [*out, f"            log_g[i] = 0.0{extra}"]
 
 
-def _blocks(*arrays: str) -> list[str]:
-    """Return the head of a loop over blocks of particles.
+def _weigh_all(name: str, time: str, ancestors: str) -> list[str]:
+    """Return the calls that weigh all particles, the last few in a group of LANES.
 
-    Each block is a slice indexed from zero: with an offset in the index a loop does not vectorise.
+    A loop over a number that no vector divides ends in scalar steps, which cost more than the
+    loop.  Weighing some particles twice costs nothing and changes nothing.
     """
-    lines = ["    for first in range(0, all_x.shape[0], BLOCK):"]
-    lines += [f"        {a} = all_{a}[first : first + BLOCK]" for a in arrays]
-    return [*lines, "        size = x.shape[0]", "        for i in range(size):"]
+    arrays = "x_prev, {a}[{s}], x[{s}], log_g[{s}]"
+    call = f"{name}({time}, p, ys, us, {arrays})"
+    return [
+        "    whole = x.shape[0] // LANES * LANES",
+        "    " + call.format(a=ancestors, s=":whole"),
+        "    if whole < x.shape[0]:",
+        "        rest = max(x.shape[0] - LANES, 0)",
+        "        " + call.format(a=ancestors, s="rest:"),
+    ]
 
 
 def _start(recipe: Recipe) -> list[str]:
@@ -171,12 +180,14 @@ def _start(recipe: Recipe) -> list[str]:
         plus = _call(recipe, "log_initial", x="xi", p="p", t="0", u="u")
         minus = _call(recipe, "log_initial_proposal", x="xi", y="y", p="p", t="0", u="u")
         extra = f" + {plus} - {minus}"
-    uses_previous = "x_prev" in names["log_observation"]
-    lines = ["def start(rng, p, ys, us, all_x, all_log_g):", *_row(recipe, "0", None)]
-    lines += _blocks("x", "log_g")
-    lines += _store(recipe, "x", "i", draw, " " * 12)
     # Before the first time there is no state: a density that asks for it is handed the state.
-    return lines + _weigh(recipe, "0", "xi" if uses_previous else "", extra)
+    previous = "xi" if "x_prev" in names["log_observation"] else ""
+    lines = _weigh(recipe, "weigh_start", "0", previous, extra)
+    lines += ["", "", "def start(rng, p, ys, us, x, log_g):", *_row(recipe, "0", None)]
+    lines += ["    x_prev = x", "    for i in range(x.shape[0]):"]
+    lines += _store(recipe, "x", "i", draw, " " * 8)
+    # `weigh_start` reads no ancestors; any array stands in for them.
+    return lines + _weigh_all("weigh_start", "0", "log_g")
 
 
 def _move(recipe: Recipe) -> list[str]:
@@ -192,11 +203,11 @@ def _move(recipe: Recipe) -> list[str]:
         extra = f" + {plus} - {minus}"
     previous = recipe.state.load("x_prev", "ancestors[i]", "State")
     needs_previous = recipe.guided or "x_prev" in names["log_observation"]
-    lines = ["def move(rng, t, p, ys, us, x_prev, all_ancestors, all_x, all_log_g):"]
-    lines += [*_row(recipe, "t", "t - 1"), *_blocks("ancestors", "x", "log_g")]
-    lines += [f"            xp = {previous}"]
-    lines += _store(recipe, "x", "i", draw, " " * 12)
-    return lines + _weigh(recipe, "t", previous if needs_previous else "", extra)
+    lines = _weigh(recipe, "weigh", "t", previous if needs_previous else "", extra)
+    lines += ["", "", "def move(rng, t, p, ys, us, x_prev, ancestors, x, log_g):"]
+    lines += [*_row(recipe, "t", "t - 1"), "    for i in range(x.shape[0]):"]
+    lines += [f"        xp = {previous}", *_store(recipe, "x", "i", draw, " " * 8)]
+    return lines + _weigh_all("weigh", "t", "ancestors")
 
 
 def _look_ahead(recipe: Recipe) -> list[str]:
@@ -265,13 +276,15 @@ def lift(recipe: Recipe) -> Lifted:
     namespace: dict[str, Any] = {
         "isnan": math.isnan,
         "nan": math.nan,
-        "BLOCK": BLOCK,
+        "LANES": LANES,
         "State": recipe.state.fields,
         "Observation": recipe.observation.fields,
         "Covariates": recipe.covariates.fields,
     }
     namespace.update((f"user_{role}", function) for role, function, _ in recipe.functions)
     exec(compile(source, filename, "exec"), namespace)
+    for name in ("weigh_start", "weigh"):
+        namespace[name] = specialised(namespace[name])
     compiled = {name: specialised(namespace[name]) for name in parts}
     return Lifted(
         start=compiled["start"],

@@ -208,8 +208,9 @@ def ssp(w, u, ancestors):
                 carried = j if u[j] * both < part else carried
                 rest = both
             else:
-                # One of the two is rounded up; the other goes on with what remains.
-                up = carried if u[j] * (2.0 - both) < 1.0 - part else j
+                # One of the two is rounded up; the other goes on with what remains.  A small
+                # uniform favours j in both branches: they agree where both is 1 up to rounding.
+                up = j if u[j] * (2.0 - both) < 1.0 - rest else carried
                 carried = j if up == carried else carried
                 counts[up] += 1
                 given += 1

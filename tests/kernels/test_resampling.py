@@ -99,9 +99,12 @@ def scores(scheme, number, w, m):
     mean, square = np.zeros(n), np.zeros(n)
     count_moments(scheme, w, rng.random((REPLICATES, number)), m, mean, square)
     mean /= REPLICATES
-    # A count that never varies has no error: it must be right to rounding.
-    sd = np.sqrt(np.maximum(square / REPLICATES - mean**2, 0.0))
-    return (mean - m * w / w.sum()) / np.maximum(sd / math.sqrt(REPLICATES), 1e-9)
+    # An integer with expectation x varies by at least f (1 - f), f the fraction of x: that serves
+    # where a rare count was never seen. Where it is 0 the count must be right to rounding.
+    x = m * w / w.sum()
+    least = (x - np.floor(x)) * (np.ceil(x) - x)
+    sd = np.sqrt(np.maximum(square / REPLICATES - mean**2, least))
+    return (mean - x) / np.maximum(sd / math.sqrt(REPLICATES), 1e-9)
 
 
 WEIGHTS = [

@@ -57,8 +57,7 @@ def ssp(w, u, m):
         to_j = min(xi, 1 - xj)
         if to_i + to_j == 0:
             continue
-        j_rises = u[j] * (to_i + to_j) < to_i if xi + xj < 1 else u[j] * (to_i + to_j) >= to_j
-        if j_rises:
+        if u[j] * (to_i + to_j) < to_i:
             x[i], x[j] = x[i] - to_j, x[j] + to_j
         else:
             x[i], x[j] = x[i] + to_i, x[j] - to_i

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 EXTENDED = np.finfo(np.longdouble).nmant >= 60
-"""Whether ``longdouble`` is wider than double here; if not, the reference itself may be off by 1."""
+"""Whether ``longdouble`` is wider than double here; if not, the reference may be off by 1."""
 
 REFERENCES = {"exp": np.exp, "log": np.log, "expm1": np.expm1, "log1p": np.log1p}
 
@@ -19,7 +19,7 @@ def reference(name, x):
 
 
 def ulp_error(values, exact):
-    """Return the errors in units of the last place of the exact values, subnormal ones included."""
+    """Return the errors in units of the last place of the exact values, subnormals included."""
     with np.errstate(all="ignore"):
         unit = np.maximum(np.spacing(np.abs(exact.astype(np.float64))), 5e-324)
         error = np.abs((values - exact) / unit.astype(np.longdouble))
