@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from aisle_kernels import weights as kernels
@@ -36,14 +36,17 @@ class Stage(Protocol):
         ...
 
 
+S = TypeVar("S", bound=Stage)
+
+
 def smc(
-    stage: Stage,
+    stage: S,
     n: int,
     rng: np.random.Generator,
     *,
     resampler: Resampler = systematic,
     threshold: float = 0.5,
-) -> Iterator[tuple[Stage, Particles]]:
+) -> Iterator[tuple[S, Particles]]:
     """Run a sequential Monte Carlo algorithm, one population at a time.
 
     Parameters
@@ -78,13 +81,13 @@ def smc(
 
 
 def resume(
-    stage: Stage,
+    stage: S,
     particles: Particles,
     rng: np.random.Generator,
     *,
     resampler: Resampler = systematic,
     threshold: float = 0.5,
-) -> Iterator[tuple[Stage, Particles]]:
+) -> Iterator[tuple[S, Particles]]:
     """Continue :func:`smc` after the population that `stage` produced."""
     while (following := stage.next(particles)) is not None:
         stage = following

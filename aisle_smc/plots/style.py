@@ -126,16 +126,28 @@ def panel(axes: Axes, title: str) -> None:
     axes.margins(y=0.06)
 
 
-def band(axes: Axes, x: Array, quantiles: Floats, colour: str, name: str = "") -> None:
-    """Draw a median with its 50 and 90 % bands from quantiles .05, .25, .5, .75, .95, (5, T)."""
-    said = f"{name}: " if name else ""
-    axes.fill_between(
-        x, quantiles[0], quantiles[4], color=colour, alpha=0.18, linewidth=0, label=f"{said}90 %"
-    )
-    axes.fill_between(
-        x, quantiles[1], quantiles[3], color=colour, alpha=0.35, linewidth=0, label="50 %"
-    )
-    axes.plot(x, quantiles[2], color=colour, label="median")
+def band(
+    axes: Axes, x: Array, levels: Sequence[float], quantiles: Floats, colour: str, name: str = ""
+) -> None:
+    """Draw quantiles, shape (len(levels), T), as nested bands with their median if it is there."""
+    from matplotlib.colors import to_rgb
+
+    said = f"{name}, " if name else ""
+    pairs = len(levels) // 2
+    for i in range(pairs):
+        # Opaque tints: where two translucent bands meet, a third shade would appear.
+        tint = 0.80 - 0.28 * i / max(pairs - 1, 1)
+        face = tuple(tint + (1 - tint) * c for c in to_rgb(colour))
+        axes.fill_between(
+            x,
+            quantiles[i],
+            quantiles[-1 - i],
+            color=face,
+            linewidth=0,
+            label=f"{said}{100 * (levels[-1 - i] - levels[i]):.0f} % band",
+        )
+    if len(levels) % 2:
+        axes.plot(x, quantiles[pairs], color=colour, label=f"{said}median")
 
 
 def say(figure: Figure, *panels: Axes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,7 @@ __all__ = ["Bound", "Model", "given_functions", "require"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Model:
+class Model(ABC):
     """What every dialect of a state-space model shares: parameters, prior and array forms."""
 
     params: type
@@ -48,6 +49,16 @@ class Model:
         if prior is not None:
             check_names("the prior", prior.names, self.parameter_names)
         object.__setattr__(self, "prior", prior)
+
+    @abstractmethod
+    def functions(self) -> dict[str, Callable[..., Any]]:
+        """Return the functions this model has, by role."""
+
+    @abstractmethod
+    def bind(
+        self, params: Any, y: Floats, u: Floats, *, guided: bool = False, auxiliary: bool = False
+    ) -> Bound:
+        """Return the model's population functions for these parameters and data."""
 
     @property
     def parameter_names(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,10 +13,10 @@ from aisle_kernels.weights import largest, normalise
 
 from aisle_smc.arguments import check_count
 from aisle_smc.arrays import Floats, Integers
-from aisle_smc.diagnostics import EvidenceVariance
+from aisle_smc.diagnostics import LagVariance
 from aisle_smc.genealogy import AncestorTree
 from aisle_smc.particles import Particles
-from aisle_smc.resampling import Resampler, systematic
+from aisle_smc.resampling import Resampler, optimal, systematic
 from aisle_smc.smc import smc
 from aisle_smc.ssm.description import Model
 from aisle_smc.ssm.proposals import Bootstrap, Proposal
@@ -35,8 +35,8 @@ class FilterResult:
     log_evidence : float
         Log of the unbiased evidence estimate, in nats.
     log_evidence_error : float
-        Its standard error, estimated from this one run (see
-        :class:`aisle_smc.diagnostics.EvidenceVariance`).
+        Its standard error in nats, estimated from this one run (see
+        :class:`aisle_smc.diagnostics.LagVariance`); NaN for a single particle.
     log_evidence_increments : ndarray, shape (T,)
         ``log p(y_t | y_0, ..., y_{t-1})`` estimates; they add up to `log_evidence`.
     mean, variance : ndarray, shape (T,) or (T, d)
@@ -144,7 +144,7 @@ class _Record:
     width: int
     levels: Floats
     keep: str
-    evidence: EvidenceVariance = field(init=False)
+    evidence: LagVariance = field(init=False)
     log_evidences: Floats = field(init=False)
     mean: Floats = field(init=False)
     variance: Floats = field(init=False)
@@ -156,7 +156,7 @@ class _Record:
 
     def __post_init__(self) -> None:
         d, shape = max(self.width, 1), (self.length,)
-        self.evidence = EvidenceVariance(self.n)
+        self.evidence = LagVariance()
         self.log_evidences, self.ess = np.empty(shape), np.empty(shape)
         self.mean, self.variance = np.empty((*shape, d)), np.empty((*shape, d))
         self.quantiles = np.empty((*shape, self.levels.size, d))
@@ -171,14 +171,18 @@ class _Record:
                 np.empty((*shape, self.n), dtype=np.int64),
             )
 
-    def write(self, t: int, particles: Particles) -> None:
-        """Record the population of time `t`."""
+    def write(self, t: int, particles: Particles, log_carried: Floats | None) -> None:
+        """Record the population of time `t` and the log-weights it had just after resampling."""
         ancestors = particles.ancestors
         w = np.empty(self.n)
         self.log_evidences[t] = particles.log_z + normalise(particles.log_w, w)
         self.ess[t] = particles.ess
         self.resampled[t] = ancestors is not None
-        self.evidence.update(w, ancestors)
+        carried = None
+        if log_carried is not None:
+            carried = np.empty(self.n)
+            normalise(log_carried, carried)
+        self.evidence.update(w, ancestors, carried)
         columns = particles.x.reshape(self.n, -1)
         self.mean[t] = w @ columns
         self.variance[t] = w @ (columns - self.mean[t]) ** 2
@@ -256,6 +260,11 @@ def particle_filter(
     check_count("n", n)
     if keep not in ("moments", "tree", "all"):
         raise ValueError(f'keep must be "moments", "tree" or "all"; got {keep!r}')
+    if resampler is optimal:
+        raise ValueError(
+            "the optimal scheme selects fewer particles than it is given; a filter of constant "
+            "size needs one of the others, for example systematic"
+        )
     levels = np.asarray(quantiles, dtype=np.float64)
     if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
         raise ValueError(f"quantiles must be levels between 0 and 1; got {quantiles}")
@@ -264,8 +273,10 @@ def particle_filter(
     p = model.parameters(params)
     bound = model.bind(p, series, rows, guided=proposal.guided, auxiliary=proposal.auxiliary)
     record = _Record(series.shape[0], n, model._layouts[0].width, levels, keep)
-    rng = stream(seed)
-    steps = smc(FilterStage(bound=bound), n, rng, resampler=resampler, threshold=threshold)
+    rng, before = stream(seed), None
+    steps: Iterable[tuple[FilterStage, Particles]] = smc(
+        FilterStage(bound=bound), n, rng, resampler=resampler, threshold=threshold
+    )
     if progress:
         from tqdm.auto import tqdm
 
@@ -273,7 +284,12 @@ def particle_filter(
     for stage, particles in steps:
         if largest(particles.log_w) == -math.inf:
             raise degenerate(model, p, series, stage, particles, record.ess)
-        record.write(stage.t, particles)
+        log_carried = None
+        if proposal.auxiliary and particles.ancestors is not None and before is not None:
+            log_eta = bound.look_ahead(stage.t, before.x)
+            log_carried = None if log_eta is None else -log_eta[particles.ancestors]
+        record.write(stage.t, particles, log_carried)
+        before = particles
     flat = model._layouts[0].width == 0
     return FilterResult(
         model=model,
@@ -281,7 +297,7 @@ def particle_filter(
         y=series,
         u=rows,
         log_evidence=float(record.log_evidences[-1]),
-        log_evidence_error=math.sqrt(record.evidence.variance),
+        log_evidence_error=record.evidence.error,
         log_evidence_increments=np.diff(record.log_evidences, prepend=0.0),
         mean=record.mean[:, 0] if flat else record.mean,
         variance=record.variance[:, 0] if flat else record.variance,

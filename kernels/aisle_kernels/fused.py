@@ -77,7 +77,8 @@ def evidence_loop(
     ``exponentiate(log_w, w)`` left there; the loop keeps it so.  Row ``t`` of ``log_evidence``
     receives the log-evidence of observations 0 to t and row ``t`` of ``ess`` the effective sample
     size.  ``order(x, ranks)``, if given, ranks the particles before each resampling.  ``paths``
-    (T, n, ...) and ``parents`` (T, n) receive states and ancestors unless they have no rows.  ``flag`` is -1, or the first time at which all weights vanished or one was NaN;
+    (T, n, ...) and ``parents`` (T, n) receive states and ancestors unless they have no rows.
+    ``flag`` is -1, or the first time at which all weights vanished or one was NaN;
     the loop stops there with the population of that time in ``x``.
     """
     start, move = lifted.start, lifted.move

@@ -155,10 +155,16 @@ def hilbert_order(x, out):
     """
     n, d = x.shape
     if d == 1:
-        out[:] = np.argsort(x[:, 0], kind="mergesort")
-        return
-    points = np.empty((n, d), np.float64)
-    unit_cube(x, points)
-    keys = np.empty(n, np.int64)
-    hilbert_keys(points, keys)
-    out[:] = np.argsort(keys, kind="mergesort")
+        column = np.empty(n, np.float64)
+        for i in range(n):
+            column[i] = x[i, 0]
+        order = np.argsort(column, kind="mergesort")
+    else:
+        points = np.empty((n, d), np.float64)
+        unit_cube(x, points)
+        keys = np.empty(n, np.int64)
+        hilbert_keys(points, keys)
+        order = np.argsort(keys, kind="mergesort")
+    # Copied in a loop: Numba takes seconds to compile an assignment to a slice.
+    for i in range(n):
+        out[i] = order[i]

@@ -10,10 +10,10 @@ with everything inlined.  The generated functions share one calling convention:
     log_transition(t, p, ys, us, x_prev, x, log_p)
     observe(rng, t, p, ys, us, x, x_prev, y)
 
-``start`` draws ``x`` and weighs it; ``move`` draws ``x[i]`` from ``x_prev[ancestors[i]]`` and weighs
-it; ``look_ahead`` weighs states at ``t - 1`` for observation ``t``; ``log_p[i, j]`` is the log-density
-of a move from ``x_prev[j]`` to ``x[i]``; ``observe`` draws an observation of each state, with
-``ys[i]`` the one before.
+``start`` draws ``x`` and weighs it; ``move`` draws ``x[i]`` from ``x_prev[ancestors[i]]`` and
+weighs it; ``look_ahead`` weighs states at ``t - 1`` for observation ``t``; ``log_p[i, j]`` is the
+log-density of a move from ``x_prev[j]`` to ``x[i]``; ``observe`` draws an observation of each state,
+with ``ys[i]`` the one before.
 
 ``ys`` is (T,) or (T, k), ``us`` is (T,) or (T, k) or (T, 0); an observation whose components are
 all NaN is missing and weighs nothing.

@@ -132,44 +132,27 @@ def gpd_fit(sorted_excess):
 
 
 @kernel
-def _tail(log_w, length, members, excess):
-    """Find the tail: its members by increasing weight and their excesses relative to the maximum.
+def _tail(log_w, order, length, excess):
+    """Compute the excesses of the tail, and the threshold, relative to the largest weight.
 
-    Returns the status (0: fit it, 1: constant, 2: too short), the largest log-weight and the
-    threshold relative to it.
+    ``order`` sorts ``log_w``. Returns the status (0: fit it, 1: constant, 2: too short) and the
+    threshold.
     """
     n = log_w.shape[0]
-    largest = log_w.max()
+    largest = log_w[order[n - 1]]
     if length < 5 or length >= n or largest == -np.inf:
-        # Bounded below 5 draws as well: equal weights are equal weights.
-        constant = largest > -np.inf and log_w.min() == largest
-        return (1 if constant else 2), largest, 0.0
-    log_threshold = np.partition(log_w, n - length - 1)[n - length - 1]
-    above = 0
-    for i in range(n):
-        if log_w[i] > log_threshold:
-            above += 1
-    # Ties with the threshold fill the tail in the order of their index.
-    ties = length - above
-    found = 0
-    for i in range(n):
-        tie = log_w[i] == log_threshold and ties > 0
-        if tie:
-            ties -= 1
-        if tie or log_w[i] > log_threshold:
-            members[found] = i
-            found += 1
-    order = np.argsort(log_w[members], kind="mergesort")
-    members[:] = members[order]
-    if log_w[members[0]] == largest:
-        return 1, largest, 0.0
-    threshold = exp(log_threshold - largest)
+        # Equal weights are equal weights, however few.
+        constant = largest > -np.inf and log_w[order[0]] == largest
+        return (1 if constant else 2), 0.0
+    if log_w[order[n - length]] == largest:
+        return 1, 0.0
+    threshold = exp(log_w[order[n - length - 1]] - largest)
     positive = 0
     for i in range(length):
-        excess[i] = exp(log_w[members[i]] - largest) - threshold
+        excess[i] = exp(log_w[order[n - length + i]] - largest) - threshold
         if excess[i] > 0.0:
             positive += 1
-    return (0 if positive >= 5 else 2), largest, threshold
+    return (0 if positive >= 5 else 2), threshold
 
 
 @kernel
@@ -178,7 +161,7 @@ def pareto_k(log_w, length):
 
     Parameters
     ----------
-    log_w : ndarray, shape (n,)
+    log_w : ndarray, shape (n,), n > 0
         Log-weights, not necessarily normalised; ``-inf`` allowed, NaN and ``inf`` not.
     length : int
         The number of draws in the tail, as from ``tail_length``.
@@ -188,10 +171,8 @@ def pareto_k(log_w, length):
     float
         The shape k, ``-inf`` for a constant tail, ``inf`` when there are too few draws.
     """
-    size = max(length, 0)
-    members = np.empty(size, np.int64)
-    excess = np.empty(size, np.float64)
-    status, _, _ = _tail(log_w, length, members, excess)
+    excess = np.empty(length, np.float64)
+    status, _ = _tail(log_w, np.argsort(log_w, kind="mergesort"), length, excess)
     if status != 0:
         return -np.inf if status == 1 else np.inf
     return gpd_fit(excess)[0]
@@ -207,7 +188,7 @@ def psis(log_w, length, out):
 
     Parameters
     ----------
-    log_w : ndarray, shape (n,)
+    log_w : ndarray, shape (n,), n > 0
         Log-weights, not necessarily normalised; ``-inf`` allowed, NaN and ``inf`` not.
     length : int
         The number M of draws in the tail, as from ``tail_length``.
@@ -221,10 +202,10 @@ def psis(log_w, length, out):
         The shape k, ``-inf`` for a constant tail, ``inf`` when there are too few draws.
     """
     n = log_w.shape[0]
-    size = max(length, 0)
-    members = np.empty(size, np.int64)
-    excess = np.empty(size, np.float64)
-    status, largest, threshold = _tail(log_w, length, members, excess)
+    excess = np.empty(length, np.float64)
+    order = np.argsort(log_w, kind="mergesort")
+    status, threshold = _tail(log_w, order, length, excess)
+    largest = log_w[order[n - 1]]
     shift = largest if largest > -np.inf else 0.0
     for i in range(n):
         out[i] = log_w[i] - shift
@@ -234,7 +215,7 @@ def psis(log_w, length, out):
         for j in range(length):
             step = -log1p(-(j + 0.5) / length)
             quantile = expm1(k * step) / k if k != 0.0 else step
-            out[members[j]] = min(log(threshold + sigma * quantile), 0.0)
+            out[order[n - length + j]] = min(log(threshold + sigma * quantile), 0.0)
     total = 0.0
     for i in range(n):
         total += exp(out[i])

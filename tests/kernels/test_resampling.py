@@ -59,7 +59,7 @@ def test_against_oracle(scheme, n, m, spread):
 
 @pytest.mark.parametrize(("scheme", "n", "m"), CASES)
 def test_uniforms_decide_everything(scheme, n, m):
-    """The same uniforms give the same bits; others give another result (where there is a choice)."""
+    """The same uniforms give the same bits; others, where there is a choice, another result."""
     rng = np.random.default_rng(3)
     w = rng.random(n)
     u = rng.random(uniforms(scheme, n, m))
@@ -359,7 +359,7 @@ def test_optimal_with_any_weights(w, u, m):
 
 
 def test_optimal_weights_are_unbiased():
-    """The grid of u integrates every expectation to 1 / 4000: a step function of the one uniform."""
+    """A grid integrates step functions of the one uniform to its step."""
     w = np.array([3.0, 0.05, 0.7, 0.25, 0.0, 1.1, 0.4])
     size = 4000 if COMPILED else 500
     mean = np.zeros(w.size)

@@ -18,7 +18,7 @@ def retained_point(w, v, retained, m):
 
 
 def systematic(w, u, retained, m):
-    """Return the unconditional result for the shift that u implies, rotated to the retained slot."""
+    """Return the unconditional result for the shift that u implies, rotated."""
     point = retained_point(w, u[0], retained, m)
     slot = int(point)
     return np.roll(resampling.systematic(w, [point - slot], m), -slot)

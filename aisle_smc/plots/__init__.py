@@ -1,0 +1,15 @@
+"""Figures: each function takes a result and returns a matplotlib figure, touching no global."""
+
+from aisle_smc.plots.chains import plot_pairs, plot_traces
+from aisle_smc.plots.series import plot_ess, plot_filter, plot_forecast, plot_states
+from aisle_smc.plots.style import View
+
+__all__ = [
+    "View",
+    "plot_ess",
+    "plot_filter",
+    "plot_forecast",
+    "plot_pairs",
+    "plot_states",
+    "plot_traces",
+]
