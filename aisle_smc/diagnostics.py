@@ -169,7 +169,7 @@ class LagVariance:
     lag : int, optional
         Least number of steps from one level to the next.  None, the default, starts a level when
         the families of the last one have become unequal: when their effective number
-        :math:`1 / \sum_k B_k^2` falls below :math:`2 \sqrt n`.
+        :math:`1 / \sum_k B_k^2` falls below :math:`\sqrt{2 n}`.
 
     Attributes
     ----------
@@ -178,19 +178,19 @@ class LagVariance:
 
     Notes
     -----
-    *Why it works.*  The relative error of :math:`\hat Z` is a sum of martingale increments, and the
-    weight :math:`B^s_k(u)` of a family collects those of its members since s.  It changes by
-    weighing and by resampling.  The jumps at resampling have mean zero and sum to zero, so that to
-    first order a jump :math:`\varepsilon_a` in the weight of particle a enters the evidence as
-    :math:`\varepsilon_a (q_a - 1)`, where q is the normalised future likelihood of a.  To leave the
-    jumps out of the sum is to leave just that: what the family gains later on account of the jump.
-    Hence :math:`\sum_k J_k^2` estimates the variance collected since s where the gains of different
-    families are uncorrelated, and nothing need be known of the resampling scheme.  The difference
-    of two levels at one time is what the generations between them contributed; a filter that
-    forgets lets it be taken a level later instead of at the end, while families are still many.
-    That is the fixed lag of Olsson and Douc, in the plain form of which siblings are counted and
-    the number expected under multinomial resampling is subtracted.  Here the siblings that there
-    are account for themselves.
+    *Why it works.*  The relative error of :math:`\hat Z` is a sum of martingale increments, and
+    the weight :math:`B^s_k(u)` of a family collects those of its members since s.  It changes by
+    weighing and by resampling.  The jumps at resampling have mean zero and sum to zero, so that
+    to first order a jump :math:`\varepsilon_a` in the weight of particle a enters the evidence as
+    :math:`\varepsilon_a (q_a - 1)`, where q is the normalised future likelihood of a.  To leave
+    the jumps out of the sum is to leave just that: what the family gains later on account of the
+    jump.  Hence :math:`\sum_k J_k^2` estimates the variance collected since s where the gains of
+    different families are uncorrelated, and nothing need be known of the resampling scheme.  The
+    difference of two levels at one time is what the generations between them contributed; a filter
+    that forgets lets it be taken a level later instead of at the end, while families are still
+    many.  That is the fixed lag of Olsson and Douc, in the plain form of which siblings are counted
+    and the number expected under multinomial resampling is subtracted.  Here the siblings that
+    there are account for themselves.
 
     *Bias and variance.*  Consistent under multinomial resampling as n, then the lag, grows; the
     standard deviation was a third to a half of that of the plain form wherever both were tried.
@@ -294,7 +294,9 @@ class LagVariance:
             return self._step - newest.born >= self._lag
         families = newest.gain.shape[0]
         same, _ = kernels.kinship(newest.eve, self._weights, families)
-        return bool(same * 2.0 * math.sqrt(families) > 1.0)
+        # Measured on models of short and long memory, n = 50 to 1000: of 0.7 to 2 times sqrt(n)
+        # this has the least worst error; late enough to see the memory, early enough for families.
+        return bool(same * math.sqrt(2.0 * families) > 1.0)
 
     @property
     def variance(self) -> float:
@@ -371,7 +373,7 @@ def _checked(
             f"ancestors must be {n} integers, one for each weight; "
             f"got {ancestors.dtype} of shape {ancestors.shape}"
         )
-    if not (0 <= ancestors.min() and ancestors.max() < before):
+    if not (ancestors.min() >= 0 and ancestors.max() < before):
         i = int(np.flatnonzero((ancestors < 0) | (ancestors >= before))[0])
         raise ValueError(
             f"ancestors must lie in 0 to {before - 1}; ancestors[{i}] is {ancestors[i]}"

@@ -37,8 +37,8 @@ class AncestorTree:
 
     References
     ----------
-    .. [1] P. E. Jacob, L. M. Murray and S. Rubenthaler (2015). Path storage in the particle filter.
-       Statistics and Computing 25, theorem 1 and algorithms 1 to 6.
+    .. [1] P. E. Jacob, L. M. Murray and S. Rubenthaler (2015). Path storage in the particle
+       filter. Statistics and Computing 25, theorem 1 and algorithms 1 to 6.
 
     Examples
     --------
@@ -79,7 +79,7 @@ class AncestorTree:
     @property
     def nodes(self) -> int:
         """Number of states held."""
-        return self._parent.shape[0] - self._n_free
+        return int(self._parent.shape[0] - self._n_free)
 
     def insert(self, x: Floats, ancestors: Integers | None = None) -> None:
         """Add a generation and forget the states that no longer have a descendant.
@@ -184,7 +184,7 @@ class AncestorTree:
                 f"indices must be integers of shape (k,); got {indices.dtype} of shape "
                 f"{indices.shape}"
             )
-        if indices.size and not (0 <= indices.min() and indices.max() < n):
+        if indices.size and not (indices.min() >= 0 and indices.max() < n):
             i = int(np.flatnonzero((indices < 0) | (indices >= n))[0])
             raise ValueError(f"indices must lie in 0 to {n - 1}; index {i} is {indices[i]}")
         return indices.astype(np.int64, copy=False)

@@ -100,7 +100,7 @@ def plot_traces(posterior: Any, *, width: float = WIDE) -> Figure:
     rows.append(("Log-evidence estimate (nats)", posterior.log_evidences))
     with style():
         heights = [1.15] * len(rows)
-        heights[-1] += 0.5
+        heights[-1] += 0.55
         figure, axes = canvas(
             len(rows), 2, width=width, heights=heights, sharex="col", width_ratios=(2.4, 1)
         )
@@ -132,7 +132,7 @@ def _ranks(axes: Axes, chains: Floats) -> None:
     edges = np.linspace(0.5, total + 0.5, bins + 1)
     for c, chain in enumerate(ranks):
         counts = np.histogram(chain, edges)[0] * bins / chains.shape[1]
-        axes.stairs(counts, edges, color=CHAINS[c % len(CHAINS)], lw=1.0)
+        axes.stairs(counts, edges, baseline=None, color=CHAINS[c % len(CHAINS)], lw=1.0)
     axes.axhline(1.0, color=MUTED, lw=0.7, ls=(0, (4, 3)))
     axes.set_ylim(bottom=0)
     axes.set_xticks([0, total])
@@ -179,7 +179,7 @@ def _correlation(axes: Axes, x: Floats, y: Floats) -> None:
     axes.set_axis_off()
     if np.ptp(x) > 0 and np.ptp(y) > 0:
         r = np.corrcoef(x, y)[0, 1]
-        text = f"{r:+.2f}".replace("-", "\N{MINUS SIGN}")
+        text = f"{r:+.2f}".replace("-", "\N{MINUS SIGN}") if abs(r) >= 0.005 else "0.00"
         axes.text(
             0.5, 0.5, text, ha="center", va="center", color=MUTED, size=8 + 4 * abs(r),
             transform=axes.transAxes,

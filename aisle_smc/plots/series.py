@@ -338,6 +338,8 @@ def plot_forecast(
         for one in axes:
             one.axvline(time[-1], color=MUTED, lw=0.7, ls=(0, (4, 3)), zorder=1)
         time_axis(axes[-1], np.concatenate([time[-back:], ahead]), view)
+        # One neutral pair of shades explains the bands of both colours.
+        axes[0].fill_between([], [], [], color="#c4c9cf", lw=0, label="50 and 90 % bands")
         say(figure, *axes)
     return figure
 
@@ -377,12 +379,13 @@ def _fan(draws: Any, h: int) -> Floats:
 
 
 def _sizes(axes: Axes, time: Array, result: Any) -> None:
-    axes.plot(time, result.ess, color=BLUE, lw=0.7)
-    panel(axes, f"Effective sample size, of {result.n:,} particles".replace(",", "\u2009"))
+    axes.plot(time, result.ess, color=BLUE, lw=0.6)
+    panel(axes, f"Effective sample size of {result.n} particles")
     axes.set_ylim(0, 1.04 * result.n)
 
 
 def _increments(axes: Axes, time: Array, result: Any) -> None:
     increments = np.asarray(result.log_evidence_increments)
-    axes.vlines(time, np.minimum(increments.max(), 0.0), increments, color=BLUE, lw=0.6)
-    panel(axes, "Log-evidence of each observation (nats): deep lines are surprises")
+    size = 2.6 if time.shape[0] <= 200 else 1.6
+    axes.plot(time, increments, "o", ms=size, mew=0, color=BLUE, alpha=0.7)
+    panel(axes, "Log-evidence of each observation (nats)")

@@ -129,25 +129,26 @@ def panel(axes: Axes, title: str) -> None:
 def band(
     axes: Axes, x: Array, levels: Sequence[float], quantiles: Floats, colour: str, name: str = ""
 ) -> None:
-    """Draw quantiles, shape (len(levels), T), as nested bands with their median if it is there."""
+    """Draw quantiles, shape (len(levels), T), as nested bands with their median if it is there.
+
+    A named band puts only its name in the legend; one entry for all bands is left to the caller.
+    """
     from matplotlib.colors import to_rgb
 
-    said = f"{name}, " if name else ""
     pairs = len(levels) // 2
     for i in range(pairs):
         # Opaque tints: where two translucent bands meet, a third shade would appear.
         tint = 0.80 - 0.28 * i / max(pairs - 1, 1)
-        face = tuple(tint + (1 - tint) * c for c in to_rgb(colour))
         axes.fill_between(
             x,
             quantiles[i],
             quantiles[-1 - i],
-            color=face,
+            color=tuple(tint + (1 - tint) * c for c in to_rgb(colour)),
             linewidth=0,
-            label=f"{said}{100 * (levels[-1 - i] - levels[i]):.0f} % band",
+            label="_" if name else f"{100 * (levels[-1 - i] - levels[i]):.0f} % band",
         )
     if len(levels) % 2:
-        axes.plot(x, quantiles[pairs], color=colour, label=f"{said}median")
+        axes.plot(x, quantiles[pairs], color=colour, label=name or "median")
 
 
 def say(figure: Figure, *panels: Axes) -> None:
@@ -157,13 +158,21 @@ def say(figure: Figure, *panels: Axes) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     if entries:
+        entries = dict(sorted(entries.items(), key=lambda entry: _rank(entry[0])))
         narrow = figure.get_figwidth() < 5
         figure.legend(
             entries.values(),
             entries.keys(),
             loc="outside lower center",
+            markerscale=1.8,
             ncols=min(len(entries), 2 if narrow else 6),
         )
+
+
+def _rank(label: str) -> int:
+    """Order a legend: what was seen first, then what was learnt, then what is to come."""
+    order = ("observed", "truth", "state", "forecast", "median")
+    return order.index(label) if label in order else len(order)
 
 
 def time_of(view: View, length: int) -> Array:

@@ -17,8 +17,8 @@ some ``+inf``         one of these, equally likely
 
 References
 ----------
-.. [1] S. J. Godsill, A. Doucet and M. West (2004). Monte Carlo smoothing for nonlinear time series.
-   Journal of the American Statistical Association 99, algorithm 1.
+.. [1] S. J. Godsill, A. Doucet and M. West (2004). Monte Carlo smoothing for nonlinear time
+   series. Journal of the American Statistical Association 99, algorithm 1.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def psis(log_w, length, out):
         The number M of draws in the tail, as from ``tail_length``.
     out : ndarray, shape (n,)
         Receives the normalised log-weights, smoothed unless the tail has no fit. Must not be
-        ``log_w``. All ``-inf`` if all weights are zero.
+        ``log_w``. Weights of zero stay zero; all ``-inf`` if all weights are.
 
     Returns
     -------
@@ -213,9 +213,13 @@ def psis(log_w, length, out):
     if status == 0:
         k, sigma = gpd_fit(excess)
         for j in range(length):
+            member = order[n - length + j]
+            # A weight of zero says that the draw is impossible; no smoothing revives it.
+            if log_w[member] == -np.inf:
+                continue
             step = -log1p(-(j + 0.5) / length)
             quantile = expm1(k * step) / k if k != 0.0 else step
-            out[order[n - length + j]] = min(log(threshold + sigma * quantile), 0.0)
+            out[member] = min(log(threshold + sigma * quantile), 0.0)
     total = 0.0
     for i in range(n):
         total += exp(out[i])

@@ -296,42 +296,46 @@ def optimal(w, u, ancestors, weights_out):
     for j in range(n):
         ordered[j] = float(w[j]) * factor
         positive += 1 if ordered[j] > 0.0 else 0
-    kept = min(positive, m)
+    heavy = positive
+    places = 0
     least = 0.0
+    ties = 0
     kappa = 0.0
     if positive > m:
         ordered.sort()
         # light[j]: sum of the j + 1 smallest.
         light = np.cumsum(ordered)
-        kept = 0
-        while kept < m and not ordered[n - 1 - kept] * (m - kept) < light[n - 1 - kept]:
-            kept += 1
-        least = ordered[n - kept] if kept > 0 else np.inf
-        kappa = light[n - 1 - kept] / (m - kept) if kept < m else 0.0
+        heavy = 0
+        while heavy < m and not ordered[n - 1 - heavy] * (m - heavy) < light[n - 1 - heavy]:
+            heavy += 1
+        places = m - heavy
+        kappa = light[n - 1 - heavy] / places if places > 0 else 0.0
+        least = ordered[n - heavy] if heavy > 0 else np.inf
+        # By rounding, not all of those that weigh as little as the least heavy may be heavy.
+        ties = heavy
+        for j in range(n - heavy, n):
+            ties -= 1 if ordered[j] > least else 0
     # One parent a point, and every parent once no more are left than places: with that, rounding
     # can neither repeat a parent nor leave a place empty.
-    places = m - kept if positive > m else 0
-    candidates = positive - kept
+    candidates = positive - heavy
     taken = 0
     k = 0
     c = 0.0
     for j in range(n):
         x = float(w[j]) * factor
-        if not x > 0.0:
-            continue
-        if x >= least and kept > 0:
-            kept -= 1
+        if x > least or (x == least and ties > 0):
+            ties -= 1 if x == least else 0
             ancestors[k] = j
             weights_out[k] = x / total
             k += 1
-            continue
-        c += x
-        if taken < places and (taken + u[0] < c / kappa or candidates <= places - taken):
-            taken += 1
-            ancestors[k] = j
-            weights_out[k] = kappa / total
-            k += 1
-        candidates -= 1
+        elif x > 0.0:
+            c += x
+            if taken < places and (taken + u[0] < c / kappa or candidates <= places - taken):
+                taken += 1
+                ancestors[k] = j
+                weights_out[k] = kappa / total
+                k += 1
+            candidates -= 1
     fill(ancestors, ancestors[k - 1], k)
     for slot in range(k, m):
         weights_out[slot] = 0.0

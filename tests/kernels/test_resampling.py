@@ -383,3 +383,12 @@ def test_optimal_keeps_ties_together():
     used, ancestors, weights = thin([5.0, 5.0, 1.0, 1.0], 0.3, 3)
     assert np.array_equal(ancestors[:2], [0, 1])
     np.testing.assert_allclose(weights, [5 / 12, 5 / 12, 2 / 12])
+
+
+def test_optimal_never_drops_a_heavy_particle_for_a_tie_among_the_light():
+    """Found by a search: the tie was broken in favour of those that came first."""
+    w = np.array([1.0] * 11 + [2.3e-308, 2.3e-308, 5e-324, 1.0])
+    used, ancestors, weights = thin(w, 0.0, 14)
+    assert used == 14
+    assert 14 in ancestors
+    assert weights.sum() == pytest.approx(1.0)

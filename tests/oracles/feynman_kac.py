@@ -1,6 +1,6 @@
-"""Feynman-Kac models on a finite set, where everything about a particle filter is a matrix product.
+"""Feynman-Kac models on a finite set: everything about a particle filter is a matrix product.
 
-The model has law ``initial`` at time 0, moves by ``transition`` and is weighed at time t by the row
+The model has law ``initial`` at time 0, moves by ``transition`` and is weighed at time t by
 ``potentials[t]``.  Exact: the measures, the evidence, its variance in the limit of many particles
 split by generation, and its second moment at any number of particles.  `run` filters many
 replicates at once, in plain NumPy.

@@ -1,0 +1,101 @@
+"""What the command line says, in colour where a person is reading and plain elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from dataclasses import dataclass
+from typing import TextIO
+
+__all__ = ["Terminal", "duration", "number"]
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """Write lines to a stream.
+
+    Parameters
+    ----------
+    stream : text stream
+        Where the lines go.
+    """
+
+    stream: TextIO
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person is looking at the stream."""
+        return self.stream.isatty()
+
+    @property
+    def coloured(self) -> bool:
+        """Whether escape codes are welcome: on a terminal, unless NO_COLOR or TERM says no."""
+        return (
+            self.interactive
+            and not os.environ.get("NO_COLOR")
+            and os.environ.get("TERM", "") != "dumb"
+        )
+
+    @property
+    def width(self) -> int:
+        """Columns to fill: those of the terminal, at most 88."""
+        return min(shutil.get_terminal_size((88, 24)).columns, 88)
+
+    def line(self, text: str = "") -> None:
+        """Write one line as it is."""
+        print(text, file=self.stream, flush=True)
+
+    def say(self, text: str, indent: str = "") -> None:
+        """Write a paragraph, wrapped."""
+        self.line(
+            textwrap.fill(
+                text,
+                self.width,
+                initial_indent=indent,
+                subsequent_indent=indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
+
+    def strong(self, text: str) -> str:
+        """Return text that stands out."""
+        return f"\033[1m{text}\033[0m" if self.coloured else text
+
+    def faint(self, text: str) -> str:
+        """Return text that stands back."""
+        return f"\033[2m{text}\033[0m" if self.coloured else text
+
+    def complain(self, text: str) -> None:
+        """Write an error as one paragraph."""
+        mark = "\033[31maisle:\033[0m" if self.coloured else "aisle:"
+        paragraphs = [" ".join(part.split()) for part in text.strip().split("\n\n")]
+        self.line(f"{mark} " + "\n\n".join(paragraphs))
+
+
+def duration(seconds: float) -> str:
+    """Say a time in words.
+
+    Examples
+    --------
+    >>> duration(3.21), duration(113), duration(7500)
+    ('3.2 s', '1 min 53 s', '2 h 5 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def number(count: int) -> str:
+    """Write a count with thin thousands: 12 000."""
+    return f"{count:,}".replace(",", " ") if count >= 10_000 else str(count)
+
+
+def terminals() -> tuple[Terminal, Terminal]:
+    """Return the terminals of results and of messages."""
+    return Terminal(sys.stdout), Terminal(sys.stderr)
