@@ -188,9 +188,9 @@ class LagVariance:
     different families are uncorrelated, and nothing need be known of the resampling scheme.  The
     difference of two levels at one time is what the generations between them contributed; a filter
     that forgets lets it be taken a level later instead of at the end, while families are still
-    many.  That is the fixed lag of Olsson and Douc, in the plain form of which siblings are counted
-    and the number expected under multinomial resampling is subtracted.  Here the siblings that
-    there are account for themselves.
+    many.  That is the fixed lag of Olsson and Douc; its plain form counts siblings and subtracts
+    the number expected under multinomial resampling.  Here the siblings that there are account for
+    themselves.
 
     *Bias and variance.*  Consistent under multinomial resampling as n, then the lag, grows; the
     standard deviation was a third to a half of that of the plain form wherever both were tried.
@@ -238,6 +238,7 @@ class LagVariance:
         self,
         weights: Floats,
         ancestors: Integers | None = None,
+        drawn: Floats | None = None,
         carried: Floats | None = None,
     ) -> None:
         """Take in the next population.
@@ -248,9 +249,12 @@ class LagVariance:
             Normalised weights; all zero when no particle has mass.
         ancestors : ndarray of int, shape (n,), optional
             Parents in the population before; None where there was no resampling.
+        drawn : ndarray, optional
+            Normalised weights of the population before by which the ancestors were drawn; its own
+            weights by default.  An auxiliary filter draws by weight times look-ahead.
         carried : ndarray, shape (n,), optional
-            Normalised weights of the offspring just after resampling; equal by default.  An
-            auxiliary filter has others, proportional to the reciprocal of the look-ahead weights.
+            Normalised weights of the offspring as drawn, on the scale of `drawn`: in an auxiliary
+            filter before the look-ahead is divided out.  Equal by default.
 
         Raises
         ------
@@ -261,7 +265,12 @@ class LagVariance:
         m = weights.shape[0]
         if not self._levels:
             self._open(m)
+            self._before = np.full(m, 1.0 / m)
         elif ancestors is not None:
+            if drawn is not None:
+                # To look ahead is to weigh: the filter is one for potentials times the ratio of
+                # look-aheads, and these are its weights.
+                self._weights, _ = _checked(drawn, None, self._weights.shape[0])
             for level in self._levels:
                 kernels.add_by_family(level.eve, self._weights, self._before, level.gain)
             due = self._due()
@@ -275,11 +284,9 @@ class LagVariance:
                 level.eve = eve
             if due:
                 self._open(m)
-        if ancestors is not None or self._step == 0:
             self._before = np.full(m, 1.0 / m)
             if carried is not None:
-                self._before, _ = _checked(carried, None, m)
-                self._before = self._before.copy()
+                self._before = _checked(carried, None, m)[0].copy()
         self._weights = weights.copy()
         self._step += 1
 

@@ -139,21 +139,25 @@ def test_without_resampling_both_are_the_variance_of_the_weights():
 def test_constant_potentials_have_no_error(resample):
     model = random_model(2, length=12, spread=0.0)
     runs = run(model, 20, 5, 3, resample=resample)
-    assert np.all(np.abs(lag_variances(runs)) < 1e-30)
+    assert np.all(np.abs(lag_variances(runs)) < 1e-25)
     assert np.abs(eve_variances(runs)).max() > 0.05, "sibling counts are not the error"
 
 
-def test_carried_weights_take_the_place_of_equal_ones():
-    recent = LagVariance(lag=5)
-    recent.update(np.array([0.25, 0.75]))
-    recent.update(np.array([0.5, 0.5]), np.array([1, 1]), np.array([0.5, 0.5]))
-    equal = recent.variance
-    recent = LagVariance(lag=5)
-    recent.update(np.array([0.25, 0.75]))
-    recent.update(np.array([0.5, 0.5]), np.array([0, 1]), np.array([0.2, 0.8]))
-    # Gains: -0.25 + 0.3 and 0.25 - 0.3.
-    assert math.isclose(recent.variance, 2 * 2 * 0.05**2, rel_tol=1e-12)
-    assert math.isclose(equal, 2 * 2 * 0.25**2, rel_tol=1e-12)
+def test_weights_around_resampling_replace_the_usual_ones():
+    def variance(*around):
+        recent = LagVariance(lag=5)
+        recent.update(np.array([0.25, 0.75]))
+        recent.update(np.array([0.5, 0.5]), np.array([0, 1]), *around)
+        return recent.variance
+
+    # Gains of the first family: to 0.25 or as drawn, then from one half or as carried to 0.5.
+    for around, gain in [
+        ((), -0.25),
+        ((np.array([0.3, 0.7]),), -0.2),
+        ((None, np.array([0.2, 0.8])), -0.25 + 0.3),
+        ((np.array([0.1, 0.9]), np.array([0.2, 0.8])), -0.4 + 0.3),
+    ]:
+        assert math.isclose(variance(*around), 2 * 2 * gain**2, rel_tol=1e-12)
 
 
 def test_number_of_particles_may_change():
@@ -184,7 +188,7 @@ def test_eve_variance_is_unbiased_for_any_number_of_particles(n):
 
 
 @pytest.mark.parametrize("n", [2, 5, 50])
-@pytest.mark.parametrize("threshold", [0.7, 0.9])
+@pytest.mark.parametrize("threshold", [0.6, 0.7])
 def test_eve_variance_is_unbiased_when_resampling_adapts(n, threshold):
     # E Z_hat^2 (1 - V) = Z^2, whatever the variance of this filter may be.
     model = random_model(5, length=6, spread=0.7)
@@ -237,14 +241,43 @@ def test_a_lag_shorter_than_the_memory_misses_variance():
     ("stay", "spread"), [(0.3, 0.6), (0.9, 0.4)], ids=["forgets quickly", "forgets slowly"]
 )
 def test_lag_variance_is_right_for_systematic_resampling(threshold, stay, spread):
-    # No formula: the truth is the variance of log Z_hat over 3000 replicates, known to 2.6 %.
+    # No formula: the truth is the variance of log Z_hat over 2000 replicates, known to 3.2 %.
     model = random_model(11, states=5, length=40, stay=stay, spread=spread)
-    runs = run(model, N, 3000, 8, resample=systematic, threshold=threshold)
+    runs = run(model, N, 2000, 8, resample=systematic, threshold=threshold)
     truth = np.log(runs.evidence).var()
     few = run(model, N, 300, 9, resample=systematic, threshold=threshold)
     assert 0.85 < lag_variances(few).mean() / truth < 1.2
     if threshold > 1.0:
         assert eve_variances(few).mean() < 0.0, "right for multinomial resampling only"
+
+
+@pytest.mark.parametrize("resample", [multinomial, systematic])
+def test_lag_variance_is_right_for_an_auxiliary_filter(resample):
+    # No formula again: 2000 replicates know the truth to 3.2 %.
+    model = random_model(11, states=5, length=40, stay=0.3, spread=0.6)
+    ahead = np.random.default_rng(12).gamma(4.0, size=model.potentials.shape)
+    runs = run(model, N, 2000, 8, resample=resample, lookahead=ahead)
+    assert abs(z_score(runs.evidence / model.evidence(), 1.0)) < 4.0
+    truth = np.log(runs.evidence).var()
+    right, wrong = [], []
+    for r in range(200):
+        told, untold = LagVariance(), LagVariance()
+        runs.feed(r, told, drawn=True)
+        runs.feed(r, untold)
+        right.append(told.variance)
+        wrong.append(untold.variance)
+    assert 0.85 < np.mean(right) / truth < 1.2
+    if resample is systematic:
+        assert abs(np.mean(wrong) / truth - 1.0) > 0.3, "the negative twin forgets to look ahead"
+
+
+@pytest.mark.parametrize("n", [2, 5, 50])
+def test_eve_variance_is_unbiased_for_an_auxiliary_filter(n):
+    model = random_model(5, length=5, spread=0.7)
+    ahead = np.random.default_rng(12).gamma(8.0, size=model.potentials.shape)
+    runs = run(model, n, 4000, 4, lookahead=ahead)
+    scaled = (runs.evidence / model.evidence()) ** 2
+    assert abs(z_score(scaled * (1.0 - eve_variances(runs)), 1.0)) < 4.0
 
 
 # --- edges ---------------------------------------------------------------------------------------
@@ -319,8 +352,11 @@ def test_other_errors():
         EveVariance().update(np.array([1.0]), np.array([0]))
     recent = LagVariance()
     recent.update(np.array([0.5, 0.5]))
+    half, both = np.array([0.5, 0.5]), np.array([0, 1])
     with pytest.raises(ValueError, match="normalised"):
-        recent.update(np.array([0.5, 0.5]), np.array([0, 1]), np.array([1.0, 1.0]))
+        recent.update(half, both, np.array([1.0, 1.0]))
+    with pytest.raises(ValueError, match="normalised"):
+        recent.update(half, both, half, np.array([1.0, 1.0]))
 
 
 # --- distinct ancestors --------------------------------------------------------------------------

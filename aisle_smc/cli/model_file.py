@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,16 @@ class Loaded:
 
 
 def zoo_models() -> dict[str, Callable[..., Any]]:
-    """Return the ready-made models by name."""
+    """Return by name the ready-made models that need no further choice."""
     from aisle_smc.ssm import zoo
 
-    return {name: getattr(zoo, name) for name in zoo.__all__ if name[0].isupper()}
+    found = {name: getattr(zoo, name) for name in sorted(zoo.__all__)}
+    return {
+        name: make
+        for name, make in found.items()
+        if not isinstance(make, type)
+        and all(p.default is not p.empty for p in signature(make).parameters.values())
+    }
 
 
 def load_model(given: str) -> Loaded:

@@ -153,9 +153,7 @@ def _joint(axes: Axes, x: Floats, y: Floats) -> None:
     from scipy.ndimage import gaussian_filter
 
     step = max(1, x.size // DOTS_AT_MOST)
-    axes.plot(
-        x[::step], y[::step], "o", ms=1.4, mew=0, color=BLUE, alpha=0.25, rasterized=True
-    )
+    axes.plot(x[::step], y[::step], "o", ms=1.4, mew=0, color=BLUE, alpha=0.25, rasterized=True)
     counts, x_edges, y_edges = np.histogram2d(x, y, bins=48)
     density = np.pad(gaussian_filter(counts, 2.2, mode="constant"), 1)
     if density.max() <= 0 or np.ptp(x) == 0 or np.ptp(y) == 0:

@@ -45,7 +45,7 @@ def half_exp(x: Any) -> Any:
 
 def view_of(model: Any, view: View) -> View:
     """Return the view with what is known about ready-made models filled in."""
-    if model.name.startswith("StochasticVolatility") and view.scale is None:
+    if model.name.startswith("stochastic volatility") and view.scale is None:
         return replace(
             view,
             scale=half_exp,

@@ -215,5 +215,4 @@ def time_axis(axes: Axes, time: Array, view: View) -> None:
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(most, integer=time.dtype.kind in "iu"))
-    dated = time.dtype.kind == "M"
-    axes.set_xlabel(view.time_label or ("" if dated else "time index" if view.time is None else ""))
+    axes.set_xlabel(view.time_label or ("time index" if view.time is None else ""))

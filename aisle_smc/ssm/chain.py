@@ -150,9 +150,7 @@ class Chain:
             name: len(getattr(self, name)) if name in lists else getattr(self, name)
             for name in self._FIELDS
         }
-        boundary["rng"] = pickle.dumps(self.rng)
-        if self.phase >= 0:
-            boundary["trail_of"] = self.trail
+        boundary |= {"rng": pickle.dumps(self.rng), "trail_of": self.trail}
         with self._lock:
             self._boundary = boundary
 
@@ -161,8 +159,7 @@ class Chain:
         with self._lock:
             state = dict(self._boundary)
         # The lists only ever grow, and a new phase begins a new trail.
-        trail = state.pop("trail_of", self.trail)
-        state["trail"] = trail[: state["trail"]]
+        state["trail"] = state.pop("trail_of")[: state["trail"]]
         for name in ("kept", "which", "moved"):
             state[name] = getattr(self, name)[: state[name]]
         return state
@@ -210,17 +207,13 @@ class Chain:
         """Take the iterations of a phase that are still to be taken, unless told to stop."""
         if self.phase == phase.index and self.done >= phase.length:
             return
-        if self._filter is None or self.phase != phase.index or not self._ready(phase):
-            self._filter = self.estimate.filter(phase.n, not phase.adapt)
+        keep = not phase.adapt
+        if self._filter is None or (self._filter.n, self._filter.keep_paths) != (phase.n, keep):
+            self._filter = self.estimate.filter(phase.n, keep)
         if self.phase != phase.index:
             self._enter(phase)
         while self.done < phase.length and not stop.is_set():
             self._step(phase)
-
-    def _ready(self, phase: Phase) -> bool:
-        return self._filter is not None and (
-            self._filter.n == phase.n and self._filter.keep_paths != phase.adapt
-        )
 
     def _enter(self, phase: Phase) -> None:
         """Begin a phase with a fresh estimate of the size it uses."""

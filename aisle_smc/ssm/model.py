@@ -22,8 +22,9 @@ __all__ = ["StateSpaceModel"]
 class StateSpaceModel(Model):
     """A state-space model written for one particle and compiled.
 
-    Each function names what it needs among ``rng, x, x_prev, y, y_prev, p, t, u, out`` and gets
-    exactly that.
+    Each function names what it needs among ``rng, z, x, x_prev, y, y_prev, p, t, u, out`` and gets
+    exactly that.  ``z`` is standard normal noise in the form of the state, drawn in blocks: a
+    Gaussian step written with it runs faster than one that calls ``rng.normal``.
 
     Parameters
     ----------
@@ -149,6 +150,7 @@ def _population(
     x, y = kind(state), kind(observation)
     arguments = {
         "rng": numba.typeof(np.random.default_rng(0)),
+        "z": x,
         "x": x,
         "x_prev": x,
         "y": y,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from aisle_kernels.lift import Layout
 
 from aisle_smc.arrays import Array, Floats
 from aisle_smc.ssm.description import Bound, Model, given_functions, require
 from aisle_smc.ssm.functions import argument_names, where
+from aisle_smc.ssm.population import LAYOUT, Arguments, Population, Role, observed_total, roles
 
 __all__ = ["VectorModel"]
 
@@ -27,8 +29,8 @@ class VectorModel(Model):
     ----------
     array : callable, optional
         Turns a NumPy array into the functions' own kind, for example ``torch.as_tensor``.  What
-        they return is read through NumPy's array protocol, so tensors on the CPU that need no
-        gradient cost no copy.
+        they return is read through NumPy's array protocol, after ``detach`` and ``cpu`` where it
+        has them; tensors on the CPU cost no copy.
 
     Examples
     --------
@@ -76,9 +78,10 @@ class VectorModel(Model):
         """
         require(self, guided=guided, auxiliary=auxiliary)
         width = self._layouts[0].width
+        dialect = WholePopulation(roles(self.functions()), self._layouts, self.array)
         return Bound(
             model=self,
-            population=VectorPopulation(model=self, guided=guided),
+            population=Population(dialect=dialect, guided=guided),
             p=params,
             y=y,
             u=u,
@@ -87,159 +90,81 @@ class VectorModel(Model):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VectorPopulation:
-    """A vectorised model in the calling convention of :mod:`aisle_kernels.lift`."""
+@dataclass(frozen=True, slots=True)
+class WholePopulation:
+    """The dialect of functions that take and return whole populations."""
 
-    model: VectorModel
-    guided: bool
+    functions: Mapping[str, Role]
+    layouts: tuple[Layout, Layout, Layout]
+    array: Callable[[Array], Any] | None = None
 
-    def start(
-        self, rng: np.random.Generator, p: Any, ys: Floats, us: Floats, x: Floats, log_g: Floats
-    ) -> None:
-        """Draw the first states into `x` and their log-weights into `log_g`."""
-        guided = self.guided and self.model.initial_proposal is not None
-        given = {"rng": rng, "n": x.shape[0], **self._row(0, p, ys, us)}
-        self._put(x, "initial_proposal" if guided else "initial", given)
-        states = self._states(x)
-        given |= {"x": states, "x_prev": states}
-        self._weigh(log_g, ys[0], given)
-        if guided:
-            log_g += self._number("log_initial", given)
-            log_g -= self._number("log_initial_proposal", given)
+    def draw(self, role: str, given: Arguments, rows: Mapping[str, Floats], out: Floats) -> None:
+        """Draw one state or observation for each particle into `out`."""
+        n = out.shape[0]
+        value = self._call(role, given, rows, n)
+        fields = self.layouts[1 if role == "observe" else 0].fields
+        if fields is not None:
+            if not isinstance(value, tuple) or len(value) != out.shape[1]:
+                raise TypeError(
+                    f"{self._name(role)} must return a {fields.__name__} of {out.shape[1]} "
+                    f"arrays; it returned {_described(value)}"
+                )
+            columns = [_numpy(column) for column in value]
+            # A component may be one number for all particles.
+            value = np.stack([np.broadcast_to(c, (n,)) if c.ndim == 0 else c for c in columns], -1)
+        array = _numpy(value)
+        if array.shape != out.shape:
+            raise self._shape_error(role, array.shape, out.shape)
+        out[...] = array
 
-    def move(
-        self,
-        rng: np.random.Generator,
-        t: int,
-        p: Any,
-        ys: Floats,
-        us: Floats,
-        x_prev: Floats,
-        ancestors: Array,
-        x: Floats,
-        log_g: Floats,
-    ) -> None:
-        """Move the states into `x` and write their log-weights into `log_g`."""
-        before = self._states(x_prev[ancestors])
-        given = {"rng": rng, "x": before, "x_prev": before, **self._row(t, p, ys, us)}
-        self._put(x, "proposal" if self.guided else "transition", given)
-        given["x"] = self._states(x)
-        self._weigh(log_g, ys[t], given)
-        if self.guided:
-            log_g += self._number("log_transition", given)
-            log_g -= self._number("log_proposal", given)
+    def density(self, role: str, given: Arguments, rows: Mapping[str, Floats], n: int) -> Floats:
+        """Return the log-density of each of `n` particles."""
+        value = self._call(role, given, rows, n)
+        if role == "log_observation":
+            value = observed_total(self.functions[role][0], value, given["y"])
+        array = np.asarray(_numpy(value), dtype=np.float64)
+        if array.shape != (n,):
+            raise self._shape_error(role, array.shape, (n,))
+        return array
 
-    def look_ahead(
-        self, t: int, p: Any, ys: Floats, us: Floats, x: Floats, log_eta: Floats
-    ) -> None:
-        """Write the look-ahead weights of states at ``t - 1`` into `log_eta`."""
-        if np.isnan(ys[t]).all():
-            log_eta[:] = 0.0
-            return
-        given = {"x": self._states(x), **self._row(t, p, ys, us)}
-        log_eta[:] = self._number("log_lookahead", given)
+    def _call(self, role: str, given: Arguments, rows: Mapping[str, Floats], n: int) -> Any:
+        function, names = self.functions[role]
+        values = {**given, **rows, "n": n}
+        try:
+            return function(*(self._wrap(name, values[name]) for name in names))
+        except Exception as error:
+            error.add_note(f"in {self._name(role)} at time {given['t']}, for {n} particles")
+            raise
 
-    def log_transition(
-        self, t: int, p: Any, ys: Floats, us: Floats, x_prev: Floats, x: Floats, log_p: Floats
-    ) -> None:
-        """Write the log transition densities of every pair into `log_p`."""
-        row = self._row(t, p, ys, us)
-        for i in range(x.shape[0]):
-            same = np.broadcast_to(x[i], x_prev.shape)
-            given = {"x": self._states(same), "x_prev": self._states(x_prev), **row}
-            log_p[i] = self._number("log_transition", given)
-
-    def observe(
-        self,
-        rng: np.random.Generator,
-        t: int,
-        p: Any,
-        ys: Floats,
-        us: Floats,
-        x: Floats,
-        x_prev: Floats,
-        y: Floats,
-    ) -> None:
-        """Draw an observation of each state into `y`; ``ys`` holds each one's observation before."""
-        given = {
-            "rng": rng,
-            "x": self._states(x),
-            "x_prev": self._states(x_prev),
-            "y_prev": self._wrap(ys, 1),
-            "p": p,
-            "t": t,
-            "u": self._wrap(us[t], 2),
-        }
-        self._fill(y, "observe", self._call("observe", given), 1)
-
-    def _row(self, t: int, p: Any, ys: Floats, us: Floats) -> dict[str, Any]:
-        """Return what belongs to one time."""
-        y_prev = ys[t - 1] if t > 0 else np.full_like(ys[0], np.nan)
-        return {
-            "y": self._wrap(ys[t], 1),
-            "y_prev": self._wrap(y_prev, 1),
-            "p": p,
-            "t": t,
-            "u": self._wrap(us[t], 2),
-        }
-
-    def _wrap(self, values: Any, which: int) -> Any:
-        """Return a value in the functions' own kind, with its fields named."""
-        layout = self.model._layouts[which]
-        convert = self.model.array
-        own = convert(np.asarray(values)) if convert is not None else values
-        if layout.fields is None:
-            return own
-        return layout.fields(*(own[..., k] for k in range(layout.width)))
-
-    def _states(self, x: Floats) -> Any:
-        return self._wrap(x, 0)
-
-    def _call(self, role: str, given: dict[str, Any]) -> Any:
-        function = getattr(self.model, role)
-        return function(*(given[name] for name in argument_names(role, function)))
-
-    def _put(self, x: Floats, role: str, given: dict[str, Any]) -> None:
-        self._fill(x, role, self._call(role, given), 0)
-
-    def _fill(self, target: Floats, role: str, value: Any, which: int) -> None:
-        """Write what a function returned into `target`, or say what shape was expected."""
-        if self.model._layouts[which].fields is not None:
-            columns = [np.broadcast_to(np.asarray(v), target.shape[:1]) for v in value]
-            value = np.stack(columns, axis=-1)
-        array = np.asarray(value)
-        if array.shape != target.shape:
-            raise self._shape_error(role, array.shape, target.shape)
-        target[...] = array
-
-    def _number(self, role: str, given: dict[str, Any]) -> Floats:
-        value = np.asarray(self._call(role, given), dtype=np.float64)
-        n = given["n"] if "n" in given else len(self._flat(given["x"]))
-        if value.shape != (n,):
-            raise self._shape_error(role, value.shape, (n,))
+    def _wrap(self, name: str, value: Any) -> Any:
+        """Return an argument in the functions' own kind, with its fields named."""
+        if name in LAYOUT:
+            layout = self.layouts[LAYOUT[name]]
+            own = value if self.array is None else self.array(np.asarray(value))
+            if layout.fields is None:
+                return own
+            return layout.fields(*(own[..., k] for k in range(layout.width)))
+        if name == "p" and self.array is not None:
+            return type(value)(*(self.array(v) if isinstance(v, np.ndarray) else v for v in value))
         return value
 
-    def _flat(self, x: Any) -> Any:
-        return x[0] if self.model._layouts[0].fields is not None else x
-
-    def _weigh(self, log_g: Floats, y: Floats, given: dict[str, Any]) -> None:
-        """Write the log observation density; missing components weigh nothing."""
-        missing = np.isnan(y)
-        if missing.all():
-            log_g[:] = 0.0
-            return
-        value = self._call("log_observation", given)
-        if isinstance(value, tuple):
-            parts = [np.asarray(part) for part, gone in zip(value, missing, strict=True) if not gone]
-            value = np.sum(parts, axis=0)
-        array = np.asarray(value, dtype=np.float64)
-        if array.shape != log_g.shape:
-            raise self._shape_error("log_observation", array.shape, log_g.shape)
-        log_g[:] = array
+    def _name(self, role: str) -> str:
+        return f"{role} {where(self.functions[role][0])}"
 
     def _shape_error(self, role: str, came: Any, expected: Any) -> ValueError:
         return ValueError(
-            f"{role} {where(getattr(self.model, role))} must return shape {expected}, one entry "
-            f"for each particle; it returned shape {came}"
+            f"{self._name(role)} must return shape {expected}, one entry for each particle; "
+            f"it returned shape {came}"
         )
+
+
+def _numpy(value: Any) -> Array:
+    """Return what a function returned as a NumPy array, whatever kind of array it is."""
+    for method in ("detach", "cpu"):
+        value = getattr(value, method, lambda same=value: same)()
+    return np.asarray(value)
+
+
+def _described(value: Any) -> str:
+    size = f" of {len(value)}" if isinstance(value, tuple) else ""
+    return f"{type(value).__name__}{size}"

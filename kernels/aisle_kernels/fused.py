@@ -14,12 +14,9 @@ import numpy as np
 
 from aisle_kernels._jit import scalar, specialised
 from aisle_kernels.lift import Lifted
+from aisle_kernels.noise import BLOCK
 from aisle_kernels.vecmath import log
 from aisle_kernels.weights import exponentiate
-
-# Particles are moved, weighed and added up in blocks that stay in the first-level cache.
-BLOCK = 1024
-
 
 @specialised
 def _copy(source, target):
@@ -122,6 +119,7 @@ def evidence_loop(
                     for i in range(n):
                         ancestors[i] = i
                     identity = True
+                # In blocks that stay in the first-level cache, which are those of the normals.
                 for first in range(0, n, BLOCK):
                     last = min(first + BLOCK, n)
                     block = log_w[first:last]

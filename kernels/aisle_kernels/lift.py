@@ -16,7 +16,7 @@ log-density of a move from ``x_prev[j]`` to ``x[i]``; ``observe`` draws an obser
 with ``ys[i]`` the one before.
 
 ``ys`` is (T,) or (T, k), ``us`` is (T,) or (T, k) or (T, 0); an observation whose components are
-all NaN is missing and weighs nothing.
+all NaN is missing: it weighs nothing, and no proposal looks at it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from aisle_kernels._jit import specialised
+from aisle_kernels.noise import normals
 
 # Doubles in the widest vector.
 LANES = 8
@@ -137,6 +140,21 @@ def _log_observation(recipe: Recipe, time: str, x: str, x_prev: str) -> tuple[li
     return lines, "total"
 
 
+def _draw(recipe: Recipe, role: str, load: list[str], **bindings: str) -> list[str]:
+    """Return the loop that draws new states, with normals made in blocks if they are named."""
+    layout = recipe.state
+    noise, z = [], "x[i]"
+    if "z" in recipe.names()[role]:
+        # The noise of a state is written where the state will be, unless a row is read from there.
+        in_place = layout.width == 0 or layout.fields is not None
+        noise = ["    normals(rng, x)"] if in_place else ["    z = empty(x.shape)"]
+        noise += [] if in_place else ["    normals(rng, z)"]
+        z = layout.load("x" if in_place else "z", "i", "State")
+    call = _call(recipe, role, rng="rng", p="p", u="u", y="y", z=z, out="x[i]", **bindings)
+    loop = ["    for i in range(x.shape[0]):", *(f"        {line}" for line in load)]
+    return [*noise, *loop, *_store(recipe, "x", "i", call, " " * 8)]
+
+
 def _weigh(recipe: Recipe, name: str, time: str, previous: str, extra: str) -> list[str]:
     """Return the function that weighs particles: one loop from zero, so that it vectorises."""
     lines, density = _log_observation(recipe, time, "xi", "xp")
@@ -147,10 +165,7 @@ def _weigh(recipe: Recipe, name: str, time: str, previous: str, extra: str) -> l
     out += ["    if observed:", "        for i in range(x.shape[0]):"]
     out += [f"            {line}" for line in load + lines]
     out += [f"            log_g[i] = {density}{extra}"]
-    out += ["    else:", "        for i in range(x.shape[0]):"]
-    if extra:
-        out += [f"            {line}" for line in load]
-    return [*out, f"            log_g[i] = 0.0{extra}"]
+    return [*out, "    else:", "        log_g[:] = 0.0"]
 
 
 def _weigh_all(name: str, time: str, ancestors: str) -> list[str]:
@@ -170,11 +185,22 @@ def _weigh_all(name: str, time: str, ancestors: str) -> list[str]:
     ]
 
 
+def _look_and_draw(
+    recipe: Recipe, role: str, blind: str, load: list[str], **bindings: str
+) -> list[str]:
+    """Return the lines that draw by `role`, by `blind` where there is no observation."""
+    lines = _draw(recipe, role, load, **bindings)
+    if role == blind:
+        return lines
+    otherwise = _draw(recipe, blind, load, **bindings)
+    lines = ["    if observed:", *(f"    {line}" for line in lines)]
+    return [*lines, "    else:", *(f"    {line}" for line in otherwise)]
+
+
 def _start(recipe: Recipe) -> list[str]:
     names = recipe.names()
     guided = recipe.guided and "initial_proposal" in names
     role = "initial_proposal" if guided else "initial"
-    draw = _call(recipe, role, rng="rng", p="p", t="0", u="u", y="y", out="x[i]")
     extra = ""
     if guided:
         plus = _call(recipe, "log_initial", x="xi", p="p", t="0", u="u")
@@ -184,8 +210,7 @@ def _start(recipe: Recipe) -> list[str]:
     previous = "xi" if "x_prev" in names["log_observation"] else ""
     lines = _weigh(recipe, "weigh_start", "0", previous, extra)
     lines += ["", "", "def start(rng, p, ys, us, x, log_g):", *_row(recipe, "0", None)]
-    lines += ["    x_prev = x", "    for i in range(x.shape[0]):"]
-    lines += _store(recipe, "x", "i", draw, " " * 8)
+    lines += ["    x_prev = x", *_look_and_draw(recipe, role, "initial", [], t="0")]
     # `weigh_start` reads no ancestors; any array stands in for them.
     return lines + _weigh_all("weigh_start", "0", "log_g")
 
@@ -193,8 +218,6 @@ def _start(recipe: Recipe) -> list[str]:
 def _move(recipe: Recipe) -> list[str]:
     names = recipe.names()
     role = "proposal" if recipe.guided else "transition"
-    draw = _call(recipe, role, rng="rng", x="xp", x_prev="xp", y="y", y_prev="y_prev", p="p",
-                 t="t", u="u", out="x[i]")  # fmt: skip
     extra = ""
     if recipe.guided:
         bindings = {"x": "xi", "x_prev": "xp", "y_prev": "y_prev", "p": "p", "t": "t", "u": "u"}
@@ -205,8 +228,9 @@ def _move(recipe: Recipe) -> list[str]:
     needs_previous = recipe.guided or "x_prev" in names["log_observation"]
     lines = _weigh(recipe, "weigh", "t", previous if needs_previous else "", extra)
     lines += ["", "", "def move(rng, t, p, ys, us, x_prev, ancestors, x, log_g):"]
-    lines += [*_row(recipe, "t", "t - 1"), "    for i in range(x.shape[0]):"]
-    lines += [f"        xp = {previous}", *_store(recipe, "x", "i", draw, " " * 8)]
+    lines += _row(recipe, "t", "t - 1")
+    before = {"x": "xp", "x_prev": "xp", "y_prev": "y_prev", "t": "t"}
+    lines += _look_and_draw(recipe, role, "transition", [f"xp = {previous}"], **before)
     return lines + _weigh_all("weigh", "t", "ancestors")
 
 
@@ -277,6 +301,8 @@ def lift(recipe: Recipe) -> Lifted:
         "isnan": math.isnan,
         "nan": math.nan,
         "LANES": LANES,
+        "empty": np.empty,
+        "normals": normals,
         "State": recipe.state.fields,
         "Observation": recipe.observation.fields,
         "Covariates": recipe.covariates.fields,

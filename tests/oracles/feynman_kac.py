@@ -111,13 +111,15 @@ class Runs:
     weights: np.ndarray  # (T, R, n), normalised, after weighing and before resampling
     ancestors: np.ndarray  # (T, R, n), parents at t - 1; identity at 0 and without resampling
     resampled: np.ndarray  # (T, R), never at 0
+    drawn: np.ndarray  # (T, R, n), normalised weights at t - 1 that resampling goes by
 
-    def feed(self, r, *accumulators):
-        """Hand replicate r to accumulators with the method update(weights, ancestors)."""
+    def feed(self, r, *accumulators, drawn=False):
+        """Hand replicate r to accumulators: update(weights, ancestors), and drawn if asked."""
         for t in range(self.weights.shape[0]):
             parents = self.ancestors[t, r] if self.resampled[t, r] else None
+            more = (self.drawn[t, r],) if drawn and parents is not None else ()
             for accumulator in accumulators:
-                accumulator.update(self.weights[t, r], parents)
+                accumulator.update(self.weights[t, r], parents, *more)
 
 
 def multinomial(weights, rng):
@@ -134,8 +136,12 @@ def systematic(weights, rng):
     return np.repeat(np.tile(np.arange(n), replicates), counts.ravel()).reshape(weights.shape)
 
 
-def run(model, n, replicates, seed, *, resample=multinomial, threshold=2.0):
-    """Filter with n particles; above 1, `threshold` resamples at every step."""
+def run(model, n, replicates, seed, *, resample=multinomial, threshold=2.0, lookahead=None):
+    """Filter with n particles; above 1, `threshold` resamples at every step.
+
+    With `lookahead`, positive and of shape (T, states), the filter is auxiliary: ancestors at t
+    are drawn by weight times ``lookahead[t - 1]`` of their state and start from its reciprocal.
+    """
     rng = np.random.default_rng(seed)
     start = np.cumsum(model.initial)[:-1]
     moves = np.cumsum(model.transition, axis=1)[:, :-1]
@@ -144,27 +150,35 @@ def run(model, n, replicates, seed, *, resample=multinomial, threshold=2.0):
     x = (rng.random(shape)[:, :, None] >= start).sum(axis=2)
     weights = np.full(shape, 1.0 / n)
     evidence = np.ones(replicates)
-    record = ([], [], [], [])
+    record = ([], [], [], [], [])
     for t, g in enumerate(model.potentials):
         chosen = np.zeros(replicates, dtype=bool)
-        parents = identity
+        parents, first = identity, weights
         if t > 0:
-            chosen = 1.0 / (weights**2).sum(axis=1) < threshold * n
-            parents = np.where(chosen[:, None], resample(weights, rng), identity)
-            weights = np.where(chosen[:, None], 1.0 / n, weights)
+            eta = np.ones(shape) if lookahead is None else lookahead[t - 1][x]
+            first = weights * eta
+            mean = first.sum(axis=1)
+            first = first / mean[:, None]
+            chosen = 1.0 / (first**2).sum(axis=1) < threshold * n
+            parents = np.where(chosen[:, None], resample(first, rng), identity)
+            start_weights = 1.0 / (n * np.take_along_axis(eta, parents, axis=1))
+            total = start_weights.sum(axis=1)
+            evidence = np.where(chosen, evidence * mean * total, evidence)
+            weights = np.where(chosen[:, None], start_weights / total[:, None], weights)
             x = np.take_along_axis(x, parents, axis=1)
             x = (rng.random(shape)[:, :, None] >= moves[x]).sum(axis=2)
         weights = weights * g[x]
         total = weights.sum(axis=1)
         evidence = evidence * total
         weights = weights / total[:, None]
-        for column, value in zip(record, (x, weights, parents, chosen), strict=True):
+        for column, value in zip(record, (x, weights, parents, chosen, first), strict=True):
             column.append(value)
-    states, kept, ancestors, resampled = map(np.array, record)
+    states, kept, ancestors, resampled, drawn = map(np.array, record)
     return Runs(
         evidence=evidence,
         states=states,
         weights=kept,
         ancestors=ancestors,
         resampled=resampled,
+        drawn=drawn,
     )

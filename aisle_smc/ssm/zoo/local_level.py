@@ -7,7 +7,6 @@ from math import sqrt
 from typing import Any, NamedTuple
 
 from numba import njit
-from numpy.random import Generator
 
 from aisle_smc.ssm.math import normal_logpdf
 from aisle_smc.ssm.model import StateSpaceModel
@@ -22,68 +21,68 @@ class LocalLevelParams(NamedTuple):
     initial_sd: float
 
 
-def initial(rng: Generator, p: LocalLevelParams) -> float:
+def initial(rng, p):
     """Draw the first level."""
     return rng.normal(p.initial_mean, p.initial_sd)
 
 
-def log_initial(x: float, p: LocalLevelParams) -> float:
+def log_initial(x, p):
     """Return the log-density of the first level."""
     return normal_logpdf(x, p.initial_mean, p.initial_sd)
 
 
-def transition(rng: Generator, x: float, p: LocalLevelParams) -> float:
+def transition(rng, x, p):
     """Draw the next level."""
     return rng.normal(x, p.level_sd)
 
 
-def log_transition(x: float, x_prev: float, p: LocalLevelParams) -> float:
+def log_transition(x, x_prev, p):
     """Return the log-density of a move."""
     return normal_logpdf(x, x_prev, p.level_sd)
 
 
-def log_observation(y: float, x: float, p: LocalLevelParams) -> float:
+def log_observation(y, x, p):
     """Return the log-density of an observation."""
     return normal_logpdf(y, x, p.observation_sd)
 
 
-def observe(rng: Generator, x: float, p: LocalLevelParams) -> float:
+def observe(rng, x, p):
     """Draw an observation."""
     return rng.normal(x, p.observation_sd)
 
 
 @njit
-def condition(y: float, mean: float, sd: float, noise_sd: float) -> tuple[float, float]:
+def condition(y, mean, sd, noise_sd):
     """Return mean and standard deviation of a normal variable that was observed with noise."""
     gain = sd**2 / (sd**2 + noise_sd**2)
     return mean + gain * (y - mean), sd * sqrt(1.0 - gain)
 
 
-def initial_proposal(rng: Generator, y: float, p: LocalLevelParams) -> float:
+def initial_proposal(rng, y, p):
     """Draw the first level given its observation."""
     mean, sd = condition(y, p.initial_mean, p.initial_sd, p.observation_sd)
     return rng.normal(mean, sd)
 
 
-def log_initial_proposal(x: float, y: float, p: LocalLevelParams) -> float:
+def log_initial_proposal(x, y, p):
     """Return the log-density of ``initial_proposal``."""
     mean, sd = condition(y, p.initial_mean, p.initial_sd, p.observation_sd)
     return normal_logpdf(x, mean, sd)
 
 
-def proposal(rng: Generator, x: float, y: float, p: LocalLevelParams) -> float:
+def proposal(rng, x, y, p):
     """Draw the next level given its observation."""
     mean, sd = condition(y, x, p.level_sd, p.observation_sd)
     return rng.normal(mean, sd)
 
 
-def log_proposal(x: float, x_prev: float, y: float, p: LocalLevelParams) -> float:
+def log_proposal(x, x_prev, y, p):
     """Return the log-density of ``proposal``."""
     mean, sd = condition(y, x_prev, p.level_sd, p.observation_sd)
     return normal_logpdf(x, mean, sd)
 
 
-def log_lookahead(y: float, x: float, p: LocalLevelParams) -> float:
+def log_lookahead(y, x, p):
     """Return the log-density of the next observation given the level of today."""
     return normal_logpdf(y, x, sqrt(p.level_sd**2 + p.observation_sd**2))
 

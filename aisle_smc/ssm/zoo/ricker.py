@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from numpy.random import Generator
 
 from aisle_smc.ssm.math import exp, normal_logpdf, poisson_logpmf
 from aisle_smc.ssm.model import StateSpaceModel
@@ -21,32 +20,32 @@ class RickerParams(NamedTuple):
     initial_sd: float
 
 
-def initial(rng: Generator, p: RickerParams) -> float:
+def initial(rng, p):
     """Draw the first log-density of the population."""
     return rng.normal(p.initial_mean, p.initial_sd)
 
 
-def log_initial(x: float, p: RickerParams) -> float:
+def log_initial(x, p):
     """Return the log-density of the first state."""
     return normal_logpdf(x, p.initial_mean, p.initial_sd)
 
 
-def transition(rng: Generator, x: float, p: RickerParams) -> float:
+def transition(rng, x, p):
     """Draw the log-density of the population one generation later."""
     return rng.normal(p.log_growth + x - exp(x), p.process_sd)
 
 
-def log_transition(x: float, x_prev: float, p: RickerParams) -> float:
+def log_transition(x, x_prev, p):
     """Return the log-density of a move."""
     return normal_logpdf(x, p.log_growth + x_prev - exp(x_prev), p.process_sd)
 
 
-def log_observation(y: float, x: float, p: RickerParams) -> float:
+def log_observation(y, x, p):
     """Return the log-probability of a count."""
     return poisson_logpmf(y, p.sampling * exp(x))
 
 
-def observe(rng: Generator, x: float, p: RickerParams) -> float:
+def observe(rng, x, p):
     """Draw a count."""
     return rng.poisson(p.sampling * exp(x))
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from numba import njit
-from numpy.random import Generator
 
 from aisle_smc.ssm.math import binomial_logpmf, expm1, negative_binomial_logpmf
 from aisle_smc.ssm.model import StateSpaceModel
@@ -33,14 +32,14 @@ class SIRState(NamedTuple):
 
 
 @njit
-def chances(x: SIRState, p: SIRParams) -> tuple[float, float]:
+def chances(x, p):
     """Return the probabilities to catch the disease and to recover from it within one step."""
     contacts = p.reproduction / p.infectious_period * x.infected / p.population
     return -expm1(-contacts), -expm1(-1.0 / p.infectious_period)
 
 
 @njit
-def step(rng: Generator, x: SIRState, p: SIRParams) -> SIRState:
+def step(rng, x, p):
     """Draw the state one step later."""
     infection, recovery = chances(x, p)
     new_cases = rng.binomial(int(x.susceptible), infection)
@@ -53,23 +52,23 @@ def step(rng: Generator, x: SIRState, p: SIRParams) -> SIRState:
 
 
 @njit
-def expected_reports(x: SIRState, p: SIRParams) -> float:
+def expected_reports(x, p):
     """Return the mean of the reported count."""
     return p.reporting * x.new_cases + p.false_reports
 
 
-def initial(rng: Generator, p: SIRParams) -> SIRState:
+def initial(rng, p):
     """Draw the infected before the first count, and their first step."""
     infected = rng.binomial(int(p.population), p.initial_infected)
     return step(rng, SIRState(p.population - infected, float(infected), 0.0), p)
 
 
-def transition(rng: Generator, x: SIRState, p: SIRParams) -> SIRState:
+def transition(rng, x, p):
     """Draw the state one step later."""
     return step(rng, x, p)
 
 
-def log_transition(x: SIRState, x_prev: SIRState, p: SIRParams) -> float:
+def log_transition(x, x_prev, p):
     """Return the log-probability of a move."""
     infection, recovery = chances(x_prev, p)
     infections = x_prev.susceptible - x.susceptible
@@ -79,12 +78,12 @@ def log_transition(x: SIRState, x_prev: SIRState, p: SIRParams) -> float:
     return log_p if x.new_cases == infections else -float("inf")
 
 
-def log_observation(y: float, x: SIRState, p: SIRParams) -> float:
+def log_observation(y, x, p):
     """Return the log-probability of a reported count."""
     return negative_binomial_logpmf(y, expected_reports(x, p), p.overdispersion**-2)
 
 
-def observe(rng: Generator, x: SIRState, p: SIRParams) -> float:
+def observe(rng, x, p):
     """Draw a reported count."""
     size = p.overdispersion**-2
     return rng.poisson(rng.gamma(size, expected_reports(x, p) / size))
@@ -128,10 +127,10 @@ def SIR(
     The priors are of the size that outbreaks of directly transmitted diseases have shown:
     ``reproduction`` with median 2, within a factor of 2.7; ``infectious_period`` within a factor
     of 1.6 of the guess, because counts alone say little about it; ``reporting`` uniform;
-    ``overdispersion`` half-normal, the boundary-avoiding alternative being unneeded as Poisson
-    counts are a fair special case; the share ``initial_infected`` with median 1 in 1000, within a
-    factor of 20.  The constant ``false_reports`` :math:`\epsilon = 0.1` keeps a count above zero
-    possible where no case occurred.  Set ``reproduction`` for the share that is susceptible.
+    ``overdispersion`` half-normal, which allows the Poisson limit; the share ``initial_infected``
+    small, with mean 0.005.  The constant ``false_reports`` :math:`\epsilon = 0.1` keeps a count
+    above zero possible where no case occurred.  Everybody starts susceptible or infected: where
+    part of the population is immune, `population` is the part that is not.
 
     References
     ----------
@@ -139,7 +138,7 @@ def SIR(
     He, Ionides and King (2010), Plug-and-play inference for disease dynamics: measles in large and
     small populations as a case study (the over-dispersion of reports).
     """
-    from scipy.stats import halfnorm, lognorm, uniform
+    from scipy.stats import beta, halfnorm, lognorm, uniform
 
     return StateSpaceModel(
         params=SIRParams,
@@ -148,7 +147,7 @@ def SIR(
             "infectious_period": lognorm(0.25, scale=infectious_period),
             "reporting": uniform(0.0, 1.0),
             "overdispersion": halfnorm(scale=0.5),
-            "initial_infected": lognorm(1.5, scale=0.001),
+            "initial_infected": beta(1.0, 200.0),
             "false_reports": 0.1,
             "population": population,
             **(prior or {}),

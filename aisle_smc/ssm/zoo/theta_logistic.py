@@ -7,7 +7,6 @@ from math import sqrt
 from typing import Any, NamedTuple
 
 from numba import njit
-from numpy.random import Generator
 
 from aisle_smc.ssm.math import exp, normal_logpdf
 from aisle_smc.ssm.model import StateSpaceModel
@@ -27,66 +26,66 @@ class ThetaLogisticParams(NamedTuple):
 
 
 @njit
-def grow(x: float, p: ThetaLogisticParams) -> float:
+def grow(x, p):
     """Return the expected log-abundance one step later."""
     return x + p.growth * (1.0 - exp(p.theta * (x - p.log_capacity)))
 
 
-def initial(rng: Generator, p: ThetaLogisticParams) -> float:
+def initial(rng, p):
     """Draw the first log-abundance."""
     return rng.normal(p.initial_mean, p.initial_sd)
 
 
-def log_initial(x: float, p: ThetaLogisticParams) -> float:
+def log_initial(x, p):
     """Return the log-density of the first log-abundance."""
     return normal_logpdf(x, p.initial_mean, p.initial_sd)
 
 
-def transition(rng: Generator, x: float, p: ThetaLogisticParams) -> float:
+def transition(rng, x, p):
     """Draw the next log-abundance."""
     return rng.normal(grow(x, p), p.process_sd)
 
 
-def log_transition(x: float, x_prev: float, p: ThetaLogisticParams) -> float:
+def log_transition(x, x_prev, p):
     """Return the log-density of a move."""
     return normal_logpdf(x, grow(x_prev, p), p.process_sd)
 
 
-def log_observation(y: float, x: float, p: ThetaLogisticParams) -> float:
+def log_observation(y, x, p):
     """Return the log-density of an observed log-count."""
     return normal_logpdf(y, x, p.observation_sd)
 
 
-def observe(rng: Generator, x: float, p: ThetaLogisticParams) -> float:
+def observe(rng, x, p):
     """Draw a log-count."""
     return rng.normal(x, p.observation_sd)
 
 
-def initial_proposal(rng: Generator, y: float, p: ThetaLogisticParams) -> float:
+def initial_proposal(rng, y, p):
     """Draw the first log-abundance given its observation."""
     mean, sd = condition(y, p.initial_mean, p.initial_sd, p.observation_sd)
     return rng.normal(mean, sd)
 
 
-def log_initial_proposal(x: float, y: float, p: ThetaLogisticParams) -> float:
+def log_initial_proposal(x, y, p):
     """Return the log-density of ``initial_proposal``."""
     mean, sd = condition(y, p.initial_mean, p.initial_sd, p.observation_sd)
     return normal_logpdf(x, mean, sd)
 
 
-def proposal(rng: Generator, x: float, y: float, p: ThetaLogisticParams) -> float:
+def proposal(rng, x, y, p):
     """Draw the next log-abundance given its observation."""
     mean, sd = condition(y, grow(x, p), p.process_sd, p.observation_sd)
     return rng.normal(mean, sd)
 
 
-def log_proposal(x: float, x_prev: float, y: float, p: ThetaLogisticParams) -> float:
+def log_proposal(x, x_prev, y, p):
     """Return the log-density of ``proposal``."""
     mean, sd = condition(y, grow(x_prev, p), p.process_sd, p.observation_sd)
     return normal_logpdf(x, mean, sd)
 
 
-def log_lookahead(y: float, x: float, p: ThetaLogisticParams) -> float:
+def log_lookahead(y, x, p):
     """Return the log-density of the next observation given today's log-abundance."""
     return normal_logpdf(y, grow(x, p), sqrt(p.process_sd**2 + p.observation_sd**2))
 

@@ -1,0 +1,48 @@
+"""``aisle check`` and ``aisle models``: look a model over; list what comes ready-made."""
+
+from __future__ import annotations
+
+import argparse
+
+from aisle_smc.cli.model_file import load_model, zoo_models
+from aisle_smc.cli.observations import SHIPPED, load_observations
+from aisle_smc.cli.terminal import Terminal
+
+__all__ = ["check", "models"]
+
+
+def check(options: argparse.Namespace, out: Terminal, err: Terminal, command: str) -> int:
+    """Run the command and return its exit code."""
+    from aisle_smc.ssm.check import check_model
+
+    loaded = load_model(options.model)
+    covariates = [name.strip() for name in options.covariates.split(",") if name.strip()]
+    y = u = None
+    if options.data:
+        seen = load_observations(
+            loaded.model, options.data, options.column, covariates, options.time
+        )
+        y, u = seen.y, seen.u
+        out.line(out.strong(f"{loaded.label} on {seen.words}"))
+    else:
+        out.line(out.strong(loaded.label))
+    found = check_model(loaded.model, y, u=u, seed=options.seed)
+    out.line(str(found))
+    return 0 if found.ok else 1
+
+
+def models(options: argparse.Namespace, out: Terminal, err: Terminal, command: str) -> int:
+    """List the ready-made models and series."""
+    out.line(out.strong("models, for --model"))
+    for name, make in zoo_models().items():
+        said = (make.__doc__ or "").strip().split("\n")[0]
+        out.line(f"  {name:<24}{said}")
+        out.line(f"  {'':<24}{out.faint('parameters ' + ', '.join(make().parameter_names))}")
+    out.line()
+    out.line(out.strong("series, for --data"))
+    from aisle_smc.ssm import data
+
+    for name in SHIPPED:
+        said = (getattr(data, name).__doc__ or "").strip().split("\n")[0]
+        out.line(f"  {name:<24}{said}")
+    return 0

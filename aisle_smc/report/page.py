@@ -1,0 +1,319 @@
+"""The page: one HTML file with everything in it, that asks nothing of the network."""
+
+from __future__ import annotations
+
+import base64
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from html import escape
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aisle_smc.plots import View
+from aisle_smc.report.judgement import Finding, headline, judge, summary_columns
+from aisle_smc.report.pictures import Picture, draw_pictures
+
+__all__ = ["About", "report", "write_report"]
+
+COLUMNS = {
+    "mean": "mean",
+    "sd": "sd",
+    "hdi_3%": "hdi 3 %",
+    "hdi_97%": "hdi 97 %",
+    "mcse_mean": "error of the mean",
+    "ess_bulk": "ess",
+    "ess_tail": "ess of the tails",
+    "r_hat": "R-hat",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What a report says about a run beside its numbers.
+
+    Parameters
+    ----------
+    title : str
+        What was fitted to what.
+    data : str
+        The series in words: what, how many, from when to when.
+    origin : str
+        Where the data come from, and their licence.
+    command : str
+        What was typed, to do it again.
+    settings : mapping from str to str
+        Further settings by name.
+    seconds : float
+        How long it took altogether; the sampling alone if zero.
+    """
+
+    title: str = ""
+    data: str = ""
+    origin: str = ""
+    command: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def write_report(
+    path: str | Path,
+    posterior: Any,
+    *,
+    about: About | None = None,
+    view: View = View(),  # noqa: B008 - a frozen value
+    horizon: int = 20,
+) -> Path:
+    """Write the report of a posterior as one HTML file.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+    posterior : Posterior
+        What :func:`aisle_smc.ssm.pmmh` returns.
+    about : About, optional
+        Title, data, command.
+    view : View
+        Dates, units and the scale of the state.
+    horizon : int
+        Steps of the forecast.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Notes
+    -----
+    Figures lie inside the file, once for a page and once for a phone; it needs no other file and
+    no network.
+    """
+    path = Path(path)
+    pictures = draw_pictures(posterior, view=view, horizon=horizon)
+    path.write_text(report(posterior, pictures, about or About()), encoding="utf-8")
+    return path
+
+
+def report(posterior: Any, pictures: Iterable[Picture], about: About) -> str:
+    """Return the report of a posterior as HTML.
+
+    Parameters
+    ----------
+    posterior : Posterior
+        What :func:`aisle_smc.ssm.pmmh` returns.
+    pictures : iterable of Picture
+        As :func:`aisle_smc.report.draw_pictures` returns them.
+    about : About
+        Title, data, command.
+    """
+    findings = judge(posterior)
+    name = posterior.model.name or "A state-space model"
+    title = about.title or f"{name} fitted to {posterior.y.shape[0]} observations"
+    css = files("aisle_smc.report").joinpath("page.css").read_text(encoding="utf-8")
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            # Nothing on the page may load anything, whatever a model or a column is called.
+            '<meta http-equiv="Content-Security-Policy" '
+            "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
+            f"<title>{escape(title)}</title>",
+            f"<style>{css}</style>",
+            "</head>",
+            "<body>",
+            "<header>",
+            '<p class="kicker">aisle fit</p>',
+            f"<h1>{escape(title)}</h1>",
+            f'<p class="lead">{escape(_lead(posterior, about, findings))}</p>',
+            "</header>",
+            "<main>",
+            _numbers(posterior),
+            "<h2>Posterior</h2>",
+            _posterior_table(posterior),
+            f'<p class="small">{escape(_table_notes(posterior))}</p>',
+            "<h2>How far to trust it</h2>",
+            _findings(findings),
+            *(_figure(picture) for picture in pictures),
+            "<h2>Use the results</h2>",
+            _loading(),
+            "<h2>How it was made</h2>",
+            _settings(posterior, about),
+            "</main>",
+            f"<footer>{escape(_foot(about))}</footer>",
+            "</body>",
+            "</html>",
+            "",
+        ]
+    )
+
+
+def _lead(posterior: Any, about: About, findings: Sequence[Finding]) -> str:
+    y = np.asarray(posterior.y)
+    data = about.data or f"{y.shape[0]} observations"
+    chains, draws = posterior.parameters.shape[:2]
+    text = (
+        f"{posterior.model.name or 'The model'} was fitted to {data} by particle marginal "
+        f"Metropolis\N{EN DASH}Hastings: {chains} chain{'s' * (chains != 1)} of "
+        f"{_thousands(draws)} draws, each evidence estimated with {posterior.n} particles."
+    )
+    return f"{text} {headline(tuple(findings))}"
+
+
+def _numbers(posterior: Any) -> str:
+    rows = summary_columns(posterior.summary())
+    evidence = posterior.log_evidence
+    entries = []
+    if evidence is not None:
+        entries.append(
+            (
+                "Log-evidence",
+                f"{_minus(f'{evidence.value:.2f}')} <small>\N{PLUS-MINUS SIGN} "
+                f"{evidence.error:.2g} nats</small>",
+            )
+        )
+    worst = max(float(row["r_hat"]) for row in rows.values())
+    least = min(float(row["ess_bulk"]) for row in rows.values())
+    entries += [
+        ("Largest R-hat", f"{worst:.3f}"),
+        ("Fewest effective draws", f"{least:.0f}"),
+        ("Acceptance", f"{100 * float(np.mean(posterior.acceptance)):.0f} %"),
+    ]
+    inner = "".join(
+        f"<div><dt>{escape(term)}</dt><dd>{value}</dd></div>" for term, value in entries
+    )
+    return f'<dl class="figures-in-a-row">{inner}</dl>'
+
+
+def _posterior_table(posterior: Any) -> str:
+    rows = summary_columns(posterior.summary())
+    keys = [key for key in COLUMNS if key in next(iter(rows.values()))]
+    head = "".join(f'<th scope="col">{escape(COLUMNS[key])}</th>' for key in keys)
+    prior = posterior.model.prior
+    lines = []
+    for name, row in rows.items():
+        cells = "".join(f"<td>{_cell(key, float(row[key]), row)}</td>" for key in keys)
+        lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
+    for name, value in prior.constants.items():
+        lines.append(
+            f'<tr><th scope="row">{escape(name)}</th><td>{_minus(f"{value:g}")}</td>'
+            f'<td colspan="{len(keys) - 1}" style="text-align:left">fixed</td></tr>'
+        )
+    return (
+        f'<div class="sheet"><table><thead><tr><th scope="col">parameter</th>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def _cell(key: str, value: float, row: Mapping[str, float]) -> str:
+    """Write a number to as many digits as its spread gives a meaning to."""
+    if not np.isfinite(value):
+        return "\N{EN DASH}"
+    if key.startswith("ess"):
+        return f"{value:.0f}"
+    if key == "r_hat":
+        return f"{value:.3f}"
+    spread = float(row["sd"])
+    digits = 3 if not spread > 0 else int(np.clip(2 - np.floor(np.log10(spread)), 0, 8))
+    return _minus(f"{value:.{digits + (key == 'mcse_mean')}f}")
+
+
+def _table_notes(posterior: Any) -> str:
+    prior = "; ".join(str(posterior.model.prior).splitlines())
+    return (
+        "The hdi bounds hold the most probable 94 %; ess is the number of independent draws that "
+        f"these are worth. Priors: {prior}."
+    )
+
+
+def _findings(findings: Iterable[Finding]) -> str:
+    items = "".join(
+        f'<li class="{"good" if finding.good else "doubt"}">{escape(finding.text)}</li>'
+        for finding in findings
+    )
+    return f'<ul class="findings">{items}</ul>'
+
+
+def _figure(picture: Picture) -> str:
+    def source(content: bytes) -> str:
+        return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+
+    return (
+        f'<figure id="{escape(picture.name)}"><picture>'
+        f'<source media="(max-width: 40rem)" srcset="{source(picture.narrow)}">'
+        f'<img src="{source(picture.wide)}" alt="{escape(picture.title)}"></picture>'
+        f"<figcaption><b>{escape(picture.title)}.</b> {escape(picture.caption)}</figcaption>"
+        "</figure>"
+    )
+
+
+def _loading() -> str:
+    code = (
+        "import xarray\n"
+        'results = xarray.open_datatree("posterior.nc")\n'
+        'results["posterior"].dataset.mean(["chain", "draw"])'
+    )
+    return (
+        "<p>Beside this page, <code>posterior.nc</code> holds every draw of parameters and "
+        "states, predictions, and the evidence of each observation; <code>summary.csv</code> is "
+        "the table above.</p>"
+        f"<pre><code>{escape(code)}</code></pre>"
+    )
+
+
+def _settings(posterior: Any, about: About) -> str:
+    chains, draws = posterior.parameters.shape[:2]
+    sampling = float(posterior.seconds)
+    rows = {
+        "command": about.command,
+        "data": about.origin,
+        "chains": f"{chains} of {_thousands(draws)} draws kept",
+        "particles": str(posterior.n),
+        "seed": str(posterior.seed),
+        **about.settings,
+        "time": f"{sampling:.0f} s of sampling"
+        + (f", {about.seconds:.0f} s altogether" if about.seconds else ""),
+        "versions": ", ".join(_versions()),
+        "machine": f"{platform.system()} on {platform.machine()}",
+    }
+    lines = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{_code(name, text)}</td></tr>'
+        for name, text in rows.items()
+        if text
+    )
+    return f'<table class="settings"><tbody>{lines}</tbody></table>'
+
+
+def _code(name: str, text: str) -> str:
+    return f"<code>{escape(text)}</code>" if name == "command" else escape(text)
+
+
+def _versions() -> Iterable[str]:
+    yield f"Python {platform.python_version()}"
+    for package in ("aisle-smc", "numpy", "numba", "scipy", "arviz-stats", "matplotlib"):
+        try:
+            yield f"{package} {version(package)}"
+        except PackageNotFoundError:
+            continue
+
+
+def _foot(about: About) -> str:
+    made = datetime.now().astimezone()
+    return f"Made on {made:%Y-%m-%d at %H:%M %Z}. This page is one file and loads nothing else."
+
+
+def _thousands(count: int) -> str:
+    text = f"{count:,}" if count >= 10_000 else str(count)
+    return text.replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")

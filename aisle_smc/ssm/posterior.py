@@ -1,0 +1,311 @@
+"""What a run of Markov chains returns: draws of parameters and states, and how far to trust them."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from aisle_smc.arrays import Array, Floats
+from aisle_smc.ssm.marginal import MarginalEvidence, marginal_evidence
+from aisle_smc.ssm.proposals import Bootstrap, Proposal
+
+__all__ = ["Posterior", "Row", "Summary"]
+
+COLUMNS = ("mean", "sd", "hdi_3%", "hdi_97%", "ess_bulk", "ess_tail", "r_hat", "mcse_mean")
+# Vehtari, Gelman, Simpson, Carpenter and Burkner (2021).
+R_HAT_AT_MOST = 1.01
+ESS_PER_CHAIN = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One parameter of a summary: its name and its numbers by column."""
+
+    name: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A table with a row for each parameter.
+
+    Attributes
+    ----------
+    rows : tuple of Row
+        One for each parameter.
+    columns : tuple of str
+        Names of the columns: ``hdi_3%`` and ``hdi_97%`` are the ends of the shortest interval of
+        probability 94 %.
+    """
+
+    rows: tuple[Row, ...]
+    columns: tuple[str, ...] = COLUMNS
+
+    def __getitem__(self, name: str) -> Mapping[str, float]:
+        """Return the numbers of one parameter."""
+        for row in self.rows:
+            if row.name == name:
+                return row.values
+        raise KeyError(name)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the table, with all digits, to a file of comma-separated values."""
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["parameter", *self.columns])
+            for row in self.rows:
+                writer.writerow([row.name, *(repr(row.values[c]) for c in self.columns)])
+
+    def __str__(self) -> str:
+        cells = [["", *self.columns]]
+        for row in self.rows:
+            digits = _digits(row.values["sd"])
+            cells.append([row.name, *(_cell(c, row.values[c], digits) for c in self.columns)])
+        widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
+        lines = [
+            "  ".join([line[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(
+                line[1:], widths[1:], strict=True)]).rstrip()
+            for line in cells
+        ]  # fmt: skip
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _digits(sd: float) -> int:
+    """Return how many decimals show a spread to two digits."""
+    if not np.isfinite(sd) or sd <= 0.0:
+        return 3
+    return int(np.clip(1 - np.floor(np.log10(sd)), 0, 12)) + 1
+
+
+def _cell(column: str, value: float, digits: int) -> str:
+    if column.startswith("ess"):
+        return f"{value:.0f}"
+    if column == "r_hat":
+        return f"{value:.3f}"
+    return f"{value:.{digits + (column == 'mcse_mean')}f}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class Posterior:
+    """Draws of parameters and states from their joint posterior.
+
+    Attributes
+    ----------
+    model : StateSpaceModel, VectorModel or PythonModel
+        What was fitted.
+    y, u : ndarray
+        The observations, and the covariates as they were given.
+    n : int
+        Particles of each filter.
+    names : tuple of str
+        The parameters drawn; constants are not among them.
+    parameters : ndarray, shape (chains, draws, k)
+        Their draws, in the order of `names`.
+    states : ndarray of float32, shape (chains, draws, T) or (chains, draws, T, d)
+        One trajectory with each draw.
+    log_likelihood : ndarray, shape (chains, draws, T)
+        Estimates of ``log p(y_t | y_0, ..., y_{t-1}, theta)``, in nats; they sum to
+        `log_evidences`.
+    log_evidences : ndarray, shape (chains, draws)
+        The estimates that the chain stood on, which are not unbiased.
+    log_prior : ndarray, shape (chains, draws)
+        Log prior densities of the parameters, in nats.
+    accepted : ndarray of bool, shape (chains, draws)
+        Whether the proposal was accepted.
+    acceptance : ndarray, shape (chains,)
+        Share of proposals accepted.
+    degenerate : ndarray of int, shape (chains,)
+        How many proposals had an evidence estimate of zero.
+    proposal : Bootstrap, Guided or Auxiliary
+        How the filters proposed particles.
+    log_evidence_sd : float
+        Standard deviation of the log-evidence at a central point with `n` particles, NaN if the
+        run was not tuned.
+    seconds : float
+        Time the run took, all its parts together.
+    seed : int
+        Its seed.
+    evidence : MarginalEvidence or None
+        The model's evidence, once estimated; see :attr:`log_evidence`.
+    """
+
+    model: Any
+    y: Floats
+    u: Any
+    n: int
+    names: tuple[str, ...]
+    parameters: Floats
+    states: Array
+    log_likelihood: Floats
+    log_evidences: Floats
+    log_prior: Floats
+    accepted: npt.NDArray[np.bool_]
+    acceptance: Floats
+    degenerate: npt.NDArray[Any]
+    proposal: Proposal = Bootstrap()
+    log_evidence_sd: float = float("nan")
+    seconds: float = 0.0
+    seed: int = 0
+    evidence: MarginalEvidence | None = None
+    _found: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def __getitem__(self, name: str) -> Floats:
+        """Return the draws of one parameter, shape (chains, draws)."""
+        if name not in self.names:
+            raise KeyError(f"no parameter {name!r}; drawn were {', '.join(self.names)}")
+        return np.asarray(self.parameters[..., self.names.index(name)])
+
+    def summary(self) -> Summary:
+        """Return means, spreads, intervals and diagnostics (needs the ``report`` extra).
+
+        Raises
+        ------
+        ImportError
+            If ArviZ is not installed.
+        """
+        if "summary" not in self._found:
+            self._found["summary"] = _summarise(self.names, self.parameters)
+        return self._found["summary"]  # type: ignore[no-any-return]
+
+    @property
+    def log_evidence(self) -> MarginalEvidence:
+        """The model's log-evidence, estimated when first asked for.
+
+        See :func:`aisle_smc.ssm.marginal.marginal_evidence`.
+        """
+        if self.evidence is not None:
+            return self.evidence
+        if "evidence" not in self._found:
+            self._found["evidence"] = marginal_evidence(self, seed=self.seed)
+        return self._found["evidence"]  # type: ignore[no-any-return]
+
+    def with_evidence(
+        self, draws: int = 1000, *, seed: int = 0, workers: int | None = None
+    ) -> Posterior:
+        """Return this posterior with its `evidence` estimated from `draws` new parameters."""
+        found = marginal_evidence(self, draws=draws, seed=seed, workers=workers)
+        return replace(self, evidence=found)
+
+    def to_arviz(self) -> Any:
+        """Return everything as an ``xarray.DataTree`` in ArviZ's conventions.
+
+        Groups: posterior (parameters and states), posterior_predictive (if the model has
+        ``observe``), log_likelihood, sample_stats, observed_data, constant_data (covariates).
+        Needs the ``report`` extra; ``.to_netcdf(path)`` writes it to a file.
+        """
+        from aisle_smc.results import posterior_datatree
+
+        return posterior_datatree(self)
+
+    def forecast(self, h: int, *, u: Any = None, seed: int = 0) -> Any:
+        """Draw states and observations `h` steps ahead, one for each draw."""
+        from aisle_smc.ssm.forecast import forecast
+
+        return forecast(self, h, u=u, seed=seed)
+
+    def plot_pairs(self) -> Any:
+        """Draw the parameters against each other; return the figure."""
+        from aisle_smc.plots import plot_pairs
+
+        return plot_pairs(self)
+
+    def plot_traces(self) -> Any:
+        """Draw every chain's trace; return the figure."""
+        from aisle_smc.plots import plot_traces
+
+        return plot_traces(self)
+
+    def plot_states(self) -> Any:
+        """Draw the states with bands over the observations; return the figure."""
+        from aisle_smc.plots import plot_states
+
+        return plot_states(self)
+
+    def plot_forecast(self, h: int) -> Any:
+        """Draw the predictive distribution of the next `h` steps; return the figure."""
+        from aisle_smc.plots import plot_forecast
+
+        return plot_forecast(self, h)
+
+    def __repr__(self) -> str:
+        chains, draws, k = self.parameters.shape
+        name = self.model.name or "a state-space model"
+        lines = [
+            f"Posterior: {name}, {self.y.shape[0]} times, {k} parameters, "
+            f"{chains} chains of {draws} draws, {self.n} particles"
+        ]
+        lines += [f"  {line}" for line in _judge(self)]
+        return "\n".join(lines)
+
+
+def _summarise(names: tuple[str, ...], parameters: Floats) -> Summary:
+    try:
+        from arviz_base import from_dict
+        from arviz_stats import summary
+    except ImportError as error:
+        raise ImportError(
+            f"a summary needs ArviZ ({error}); install it: pip install 'aisle-smc[report]'"
+        ) from None
+    draws = {name: parameters[..., k] for k, name in enumerate(names)}
+    table = summary(
+        from_dict({"posterior": draws}), fmt="wide", ci_kind="hdi", ci_prob=0.94, round_to="none"
+    )
+    theirs = {"hdi_3%": "hdi94_lb", "hdi_97%": "hdi94_ub"}
+    return Summary(
+        tuple(
+            Row(name, {c: float(table.loc[name, theirs.get(c, c)]) for c in COLUMNS})
+            for name in names
+        )
+    )
+
+
+def _judge(posterior: Posterior) -> list[str]:
+    """Say in words how far to trust the draws."""
+    chains = posterior.parameters.shape[0]
+    lines = []
+    try:
+        rows = posterior.summary().rows
+    except ImportError:
+        lines.append("R-hat and ESS need ArviZ: pip install 'aisle-smc[report]'")
+    else:
+        r_hat = [row.values["r_hat"] for row in rows]
+        ess = [min(row.values["ess_bulk"], row.values["ess_tail"]) for row in rows]
+        worst = int(np.argmax(np.nan_to_num(r_hat, nan=np.inf)))
+        least = int(np.argmin(np.nan_to_num(ess, nan=-np.inf)))
+        text = (
+            f"worst R-hat {r_hat[worst]:.3f} ({rows[worst].name}), "
+            f"least ESS {ess[least]:.0f} ({rows[least].name}): "
+        )
+        if not r_hat[worst] <= 1.05:
+            text += "the chains disagree; do not use these draws: run longer, or narrow the prior"
+        elif not (r_hat[worst] <= R_HAT_AT_MOST and ess[least] >= ESS_PER_CHAIN * chains):
+            text += "fit for a look; draw more before quoting intervals"
+        else:
+            text += "the chains agree"
+        lines.append(text)
+    share = posterior.acceptance
+    text = f"acceptance {share.min():.2f} to {share.max():.2f}"
+    if np.isfinite(posterior.log_evidence_sd):
+        text += f", log-evidence sd {posterior.log_evidence_sd:.2f} at a central point"
+    if share.min() < 0.05 or posterior.log_evidence_sd > 2.0:
+        text += "; low or noisy: use more particles"
+    lines.append(text)
+    lost = int(posterior.degenerate.sum())
+    if lost:
+        lines.append(
+            f"{lost} of {posterior.accepted.size} proposals had an evidence estimate of zero"
+            + ("; use more particles" if lost > 0.05 * posterior.accepted.size else "")
+        )
+    found = posterior.evidence or posterior._found.get("evidence")
+    if found is not None:
+        lines.append(str(found))
+    return lines
