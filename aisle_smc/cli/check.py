@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from aisle_smc.cli.model_file import load_model, zoo_models
 from aisle_smc.cli.observations import SHIPPED, load_observations
@@ -35,14 +36,18 @@ def models(options: argparse.Namespace, out: Terminal, err: Terminal, command: s
     """List the ready-made models and series."""
     out.line(out.strong("models, for --model"))
     for name, make in zoo_models().items():
-        said = (make.__doc__ or "").strip().split("\n")[0]
-        out.line(f"  {name:<24}{said}")
+        out.line(f"  {name:<24}{_said(make)}")
         out.line(f"  {'':<24}{out.faint('parameters ' + ', '.join(make().parameter_names))}")
     out.line()
     out.line(out.strong("series, for --data"))
     from aisle_smc.ssm import data
 
     for name in SHIPPED:
-        said = (getattr(data, name).__doc__ or "").strip().split("\n")[0]
-        out.line(f"  {name:<24}{said}")
+        out.line(f"  {name:<24}{_said(getattr(data, name))}")
     return 0
+
+
+def _said(function: Any) -> str:
+    """Return what a function says that it returns or reads."""
+    first = (function.__doc__ or "").strip().split("\n")[0]
+    return first.removeprefix("Return ").removeprefix("Read ").removeprefix("the ").rstrip(".")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_ess", "plot_filter", "plot_forecast", "plot_states", "view_of"]
 
+FUTURES = 8000
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -307,7 +308,7 @@ def plot_forecast(
     view = view_of(posterior.model, view)
     y = _columns(posterior.y)
     time = time_of(view, y.shape[0])
-    coming = posterior.forecast(h, u=u, seed=seed)
+    coming = draw_future(posterior, h, u=u, seed=seed)
     back = min(y.shape[0], max(3 * h, 20))
     ahead = future_of(time, h)
     states = path_quantiles(posterior.states, y.shape[0])[:, -back:]
@@ -351,6 +352,13 @@ def path_quantiles(states: Any, length: int) -> Floats:
     return np.quantile(flat, LEVELS, axis=0).astype(np.float64)
 
 
+def draw_future(posterior: Any, h: int, *, u: Any = None, seed: int = 0) -> Any:
+    """Draw enough futures for bands whose edges do not tremble."""
+    from aisle_smc.ssm.forecast import forecast
+
+    return forecast(posterior, h, u=u, seed=seed, draws=FUTURES)
+
+
 def filter_at_mean(posterior: Any, *, seed: int = 0) -> Any:
     """Run a filter at the posterior mean, with the particles the chains had."""
     from aisle_smc.ssm.filters import particle_filter
@@ -360,7 +368,7 @@ def filter_at_mean(posterior: Any, *, seed: int = 0) -> Any:
         mean_parameters(posterior),
         posterior.y,
         posterior.n,
-        u=None if posterior.model.covariates is None else posterior.u,
+        u=posterior.u,
         seed=seed,
     )
 
@@ -385,7 +393,9 @@ def _sizes(axes: Axes, time: Array, result: Any) -> None:
 
 
 def _increments(axes: Axes, time: Array, result: Any) -> None:
-    increments = np.asarray(result.log_evidence_increments)
+    # A missing observation says nothing: its zero is no surprise that did not happen.
+    seen = np.isfinite(_columns(result.y)).any(axis=1)
+    increments = np.where(seen, result.log_evidence_increments, np.nan)
     size = 2.6 if time.shape[0] <= 200 else 1.6
     axes.plot(time, increments, "o", ms=size, mew=0, color=BLUE, alpha=0.7)
     panel(axes, "Log-evidence of each observation (nats)")

@@ -17,7 +17,7 @@ from aisle_smc.plots import (
     plot_states,
     plot_traces,
 )
-from aisle_smc.plots.series import filter_at_mean, path_quantiles, view_of
+from aisle_smc.plots.series import draw_future, filter_at_mean, path_quantiles, view_of
 from aisle_smc.plots.style import time_of
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def _pairs_caption(posterior: Any) -> str:
 
 
 def _forecast_caption(posterior: Any, horizon: int) -> str:
-    coming = posterior.forecast(horizon).observations
+    coming = draw_future(posterior, horizon).observations
     first = np.asarray(coming, dtype=np.float64).reshape(coming.shape[0], horizon, -1)[:, 0]
     text = (
         "The end of the series, and what the fitted model expects next; parameters and the last "

@@ -125,7 +125,8 @@ def _at_draws(place: Place) -> Verdict | None:
     if zero.any():
         return Verdict(
             "problem",
-            f"the density is zero at {zero.sum()} of {zero.size} draws, for example {draws[zero][0]}",
+            f"the density is zero at {zero.sum()} of {zero.size} draws, one of them "
+            f"{draws[zero][0]}",
         )
     varying = np.ptp(draws, axis=0) > 0
     if not varying.any():
@@ -201,8 +202,8 @@ def _several_components(place: Place, varying: Floats, rng: np.random.Generator)
     smallest = np.linalg.eigvalsh(covariance / np.outer(scale, scale))[0]
     if smallest < 1e-9:
         return Verdict("cannot tell", "some components are functions of the others")
-    root = np.linalg.cholesky(covariance)
-    log_det = np.log(np.diag(root)).sum()
+    root: Floats = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+    log_det = float(np.log(np.diag(root)).sum())
 
     def density(x: Floats) -> Floats:
         values = np.repeat(place.draws[:1], x.shape[0], axis=0)
@@ -247,7 +248,7 @@ def _by_importance(
     error = w.std() / math.sqrt(m)
     if abs(w.mean() - 1.0) > max(LARGEST_Z * error, 0.02):
         return Verdict(
-            "problem", f"the density integrates to {w.mean():.4g} +- {error:.2g}, not 1"
+            "problem", f"the density integrates to {w.mean():.4g} +- {error:.2g}, not to 1"
         )
     own = np.linalg.solve(root, (test - mean).T).T
     for powers in (1, 2):

@@ -171,18 +171,18 @@ class _Record:
                 np.empty((*shape, self.n), dtype=np.int64),
             )
 
-    def write(self, t: int, particles: Particles, log_carried: Floats | None) -> None:
-        """Record the population of time `t` and the log-weights it had just after resampling."""
+    def write(self, t: int, particles: Particles, log_drawn: Floats | None) -> None:
+        """Record the population of time `t` and the log-weights its ancestors were drawn by."""
         ancestors = particles.ancestors
         w = np.empty(self.n)
         self.log_evidences[t] = particles.log_z + normalise(particles.log_w, w)
         self.ess[t] = particles.ess
         self.resampled[t] = ancestors is not None
-        carried = None
-        if log_carried is not None:
-            carried = np.empty(self.n)
-            normalise(log_carried, carried)
-        self.evidence.update(w, ancestors, carried)
+        drawn = None
+        if log_drawn is not None:
+            drawn = np.empty(self.n)
+            normalise(log_drawn, drawn)
+        self.evidence.update(w, ancestors, drawn)
         columns = particles.x.reshape(self.n, -1)
         self.mean[t] = w @ columns
         self.variance[t] = w @ (columns - self.mean[t]) ** 2
@@ -284,11 +284,11 @@ def particle_filter(
     for stage, particles in steps:
         if largest(particles.log_w) == -math.inf:
             raise degenerate(model, p, series, stage, particles, record.ess)
-        log_carried = None
+        log_drawn = None
         if proposal.auxiliary and particles.ancestors is not None and before is not None:
             log_eta = bound.look_ahead(stage.t, before.x)
-            log_carried = None if log_eta is None else -log_eta[particles.ancestors]
-        record.write(stage.t, particles, log_carried)
+            log_drawn = None if log_eta is None else before.log_w + log_eta
+        record.write(stage.t, particles, log_drawn)
         before = particles
     flat = model._layouts[0].width == 0
     return FilterResult(

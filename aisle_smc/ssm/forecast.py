@@ -13,7 +13,6 @@ from aisle_smc.arrays import Floats
 from aisle_smc.resampling import systematic
 from aisle_smc.ssm.description import Bound, Model
 from aisle_smc.ssm.filters import FilterResult
-from aisle_smc.ssm.model import StateSpaceModel
 from aisle_smc.ssm.simulate import looks_back, needs_observe, one_by_one, together
 from aisle_smc.streams import stream
 
@@ -141,8 +140,10 @@ def forecast(source: Any, h: int, *, u: Any = None, seed: int = 0, draws: int = 
     needs_observe(model, "forecast")
     length = source.y.shape[0]
     y = np.concatenate([source.y, np.full((h, *source.y.shape[1:]), np.nan)])
-    rows = np.concatenate([source.u, _future_rows(model, u, h)])
-    if isinstance(source, FilterResult):
+    filtered = isinstance(source, FilterResult)
+    past = source.u if filtered else model.covariate_rows(source.u, length)
+    rows = np.concatenate([past, _future_rows(model, u, h)])
+    if filtered:
         particles, rng = source.particles, stream(seed)
         last = particles.x[systematic.draw(particles.weights, draws, rng)[0]]
         # Systematic selection leaves neighbours together; nothing may depend on their order.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from aisle_kernels.noise import normals
 
 from aisle_smc.arrays import Array, Floats
 from aisle_smc.ssm.functions import argument_names, where
@@ -18,7 +19,7 @@ from aisle_smc.ssm.functions import argument_names, where
 __all__ = ["Dialect", "Population", "Role", "moment", "observed_total", "roles"]
 
 # Which of a model's three layouts (state, observation, covariates) an argument is stored in.
-LAYOUT = {"x": 0, "x_prev": 0, "y": 1, "y_prev": 1, "u": 2}
+LAYOUT = {"x": 0, "x_prev": 0, "z": 0, "y": 1, "y_prev": 1, "u": 2}
 
 Role = tuple[Callable[..., Any], tuple[str, ...]]
 Arguments = Mapping[str, Any]
@@ -33,7 +34,7 @@ class Dialect(Protocol):
     """How the functions of one dialect are called for a block of particles.
 
     ``given`` holds what all particles share (``rng, y, y_prev, p, t, u``) and ``rows`` what each
-    has of its own (``x, x_prev, y_prev``), both as plain numbers and arrays, by argument name.
+    has of its own (``x, x_prev, y_prev, z``), both as plain numbers and arrays, by argument name.
     """
 
     @property
@@ -77,7 +78,7 @@ class Population:
         """Do the work of :meth:`start`."""
         given = {**given, "rng": rng}
         guided = self._guides(given) and "initial_proposal" in self.dialect.functions
-        self.dialect.draw("initial_proposal" if guided else "initial", given, {}, x)
+        self.draw("initial_proposal" if guided else "initial", given, {}, x)
         # Before the first time there is no state: a density that asks for it is handed the state.
         rows = {"x": x, "x_prev": x}
         self._weigh(given, rows, log_g)
@@ -105,7 +106,7 @@ class Population:
         given = {**given, "rng": rng}
         guided = self._guides(given)
         role = "proposal" if guided else "transition"
-        self.dialect.draw(role, given, {"x": before, "x_prev": before}, x)
+        self.draw(role, given, {"x": before, "x_prev": before}, x)
         rows = {"x": x, "x_prev": before}
         self._weigh(given, rows, log_g)
         if guided:
@@ -157,11 +158,19 @@ class Population:
     ) -> None:
         """Do the work of :meth:`observe`."""
         rows = {"x": x, "x_prev": x_prev, "y_prev": y_prev}
-        self.dialect.draw("observe", {**given, "rng": rng}, rows, y)
+        self.draw("observe", {**given, "rng": rng}, rows, y)
 
     def _guides(self, given: Arguments) -> bool:
         """Say whether a proposal looks at this observation; it never sees a missing one."""
         return self.guided and not np.isnan(given["y"]).all()
+
+    def draw(self, role: str, given: Arguments, rows: Mapping[str, Floats], out: Floats) -> None:
+        """Draw one state or observation for each particle into `out`."""
+        if "z" in self.dialect.functions[role][1]:
+            noise = np.empty(out.shape)
+            normals(given["rng"], noise)
+            rows = {**rows, "z": noise}
+        self.dialect.draw(role, given, rows, out)
 
     def _weigh(self, given: Arguments, rows: Mapping[str, Floats], log_g: Floats) -> None:
         """Write the log observation density; a missing observation weighs nothing."""

@@ -1,4 +1,4 @@
-"""Series drawn from a model: states and observations, from its beginning or onwards from a state."""
+"""Series drawn from a model: states and observations, from the beginning or from a state on."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def simulate(
     p = model.parameters(params)
     width = model._layouts[1].width
     y = np.full((T, width) if width else T, np.nan)
-    bound = model.bind(p, y, model.covariate_rows(u, T))  # type: ignore[attr-defined]
+    bound = model.bind(p, y, model.covariate_rows(u, T))
     if looks_back(model):
         states, observations = one_by_one([bound] * n, None, T, seed)
     else:
@@ -108,7 +108,7 @@ def simulate(
 
 def needs_observe(model: Model, who: str) -> None:
     """Raise unless the model can draw observations."""
-    functions = model.functions()  # type: ignore[attr-defined]
+    functions = model.functions()
     if "observe" not in functions:
         raise ValueError(
             f"{who} needs the model function observe, which draws y given x; this model has "
@@ -118,7 +118,7 @@ def needs_observe(model: Model, who: str) -> None:
 
 def looks_back(model: Model) -> bool:
     """Whether states depend on the observations before, which then must be drawn in turn."""
-    transition = model.functions()["transition"]  # type: ignore[attr-defined]
+    transition = model.functions()["transition"]
     return "y_prev" in argument_names("transition", transition)
 
 

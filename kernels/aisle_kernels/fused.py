@@ -78,7 +78,7 @@ def evidence_loop(
     ``flag`` is -1, or the first time at which all weights vanished or one was NaN;
     the loop stops there with the population of that time in ``x``.
     """
-    start, move = lifted.start, lifted.move
+    start, move_block = lifted.start, lifted.move_block
     select = _as_they_are(resample) if order is None else _in_order(resample, order)
     look_ahead = lifted.look_ahead if auxiliary else _look_nowhere
 
@@ -120,16 +120,13 @@ def evidence_loop(
                         ancestors[i] = i
                     identity = True
                 # In blocks that stay in the first-level cache, which are those of the normals.
+                log_g = log_w if fresh else scratch
                 for first in range(0, n, BLOCK):
                     last = min(first + BLOCK, n)
-                    block = log_w[first:last]
-                    log_g = block if fresh else scratch[first:last]
-                    move(
-                        rng, t, p, ys, us, source, ancestors[first:last], target[first:last], log_g
-                    )
+                    move_block(rng, t, p, ys, us, source, ancestors, target, log_g, first, last)
                     if not fresh:
-                        for i in range(last - first):
-                            block[i] += log_g[i]
+                        for i in range(np.uint64(first), np.uint64(last)):
+                            log_w[i] += log_g[i]
                 if parents.shape[0] > 0:
                     for i in range(n):
                         parents[t, i] = ancestors[i]

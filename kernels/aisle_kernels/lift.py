@@ -37,6 +37,10 @@ from aisle_kernels.noise import normals
 # Doubles in the widest vector.
 LANES = 8
 
+# Unsigned, for a signed index that does not start from zero might count from the end of the array,
+# and the question keeps the loop from being vectorised.
+_PARTICLES = "for i in range(uint64(first), uint64(last)):"
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -65,6 +69,7 @@ class Lifted:
 
     start: Callable[..., None]
     move: Callable[..., None]
+    move_block: Callable[..., None]
     look_ahead: Callable[..., None] | None
     log_transition: Callable[..., None] | None
     observe: Callable[..., None] | None
@@ -147,41 +152,39 @@ def _draw(recipe: Recipe, role: str, load: list[str], **bindings: str) -> list[s
     if "z" in recipe.names()[role]:
         # The noise of a state is written where the state will be, unless a row is read from there.
         in_place = layout.width == 0 or layout.fields is not None
-        noise = ["    normals(rng, x)"] if in_place else ["    z = empty(x.shape)"]
-        noise += [] if in_place else ["    normals(rng, z)"]
+        noise = ["    normals(rng, x, first, last)"]
+        noise = noise if in_place else ["    z = empty(x.shape)", "    normals(rng, z, first, last)"]
         z = layout.load("x" if in_place else "z", "i", "State")
     call = _call(recipe, role, rng="rng", p="p", u="u", y="y", z=z, out="x[i]", **bindings)
-    loop = ["    for i in range(x.shape[0]):", *(f"        {line}" for line in load)]
+    loop = [f"    {_PARTICLES}", *(f"        {line}" for line in load)]
     return [*noise, *loop, *_store(recipe, "x", "i", call, " " * 8)]
 
 
 def _weigh(recipe: Recipe, name: str, time: str, previous: str, extra: str) -> list[str]:
-    """Return the function that weighs particles: one loop from zero, so that it vectorises."""
+    """Return the function that weighs the particles of one block."""
     lines, density = _log_observation(recipe, time, "xi", "xp")
     load = [f"xi = {recipe.state.load('x', 'i', 'State')}"]
     load += [f"xp = {previous}"] if previous else []
-    out = [f"def {name}(t, p, ys, us, x_prev, ancestors, x, log_g):"]
+    out = [f"def {name}(t, p, ys, us, x_prev, ancestors, x, log_g, first, last):"]
     out += _row(recipe, time, None if time == "0" else "t - 1")
-    out += ["    if observed:", "        for i in range(x.shape[0]):"]
+    out += ["    if observed:", f"        {_PARTICLES}"]
     out += [f"            {line}" for line in load + lines]
     out += [f"            log_g[i] = {density}{extra}"]
-    return [*out, "    else:", "        log_g[:] = 0.0"]
+    return [*out, "    else:", f"        {_PARTICLES}", "            log_g[i] = 0.0"]
 
 
 def _weigh_all(name: str, time: str, ancestors: str) -> list[str]:
-    """Return the calls that weigh all particles, the last few in a group of LANES.
+    """Return the calls that weigh a block of particles, the last few in a group of LANES.
 
     A loop over a number that no vector divides ends in scalar steps, which cost more than the
     loop.  Weighing some particles twice costs nothing and changes nothing.
     """
-    arrays = "x_prev, {a}[{s}], x[{s}], log_g[{s}]"
-    call = f"{name}({time}, p, ys, us, {arrays})"
+    call = f"{name}({time}, p, ys, us, x_prev, {ancestors}, x, log_g, "
     return [
-        "    whole = x.shape[0] // LANES * LANES",
-        "    " + call.format(a=ancestors, s=":whole"),
-        "    if whole < x.shape[0]:",
-        "        rest = max(x.shape[0] - LANES, 0)",
-        "        " + call.format(a=ancestors, s="rest:"),
+        "    whole = first + (last - first) // LANES * LANES",
+        f"    {call}first, whole)",
+        "    if whole < last:",
+        f"        {call}max(last - LANES, 0), last)",
     ]
 
 
@@ -210,7 +213,7 @@ def _start(recipe: Recipe) -> list[str]:
     previous = "xi" if "x_prev" in names["log_observation"] else ""
     lines = _weigh(recipe, "weigh_start", "0", previous, extra)
     lines += ["", "", "def start(rng, p, ys, us, x, log_g):", *_row(recipe, "0", None)]
-    lines += ["    x_prev = x", *_look_and_draw(recipe, role, "initial", [], t="0")]
+    lines += ["    x_prev, first, last = x, 0, x.shape[0]", *_look_and_draw(recipe, role, "initial", [], t="0")]
     # `weigh_start` reads no ancestors; any array stands in for them.
     return lines + _weigh_all("weigh_start", "0", "log_g")
 
@@ -227,11 +230,18 @@ def _move(recipe: Recipe) -> list[str]:
     previous = recipe.state.load("x_prev", "ancestors[i]", "State")
     needs_previous = recipe.guided or "x_prev" in names["log_observation"]
     lines = _weigh(recipe, "weigh", "t", previous if needs_previous else "", extra)
-    lines += ["", "", "def move(rng, t, p, ys, us, x_prev, ancestors, x, log_g):"]
+    lines += ["", "", "def move_block(rng, t, p, ys, us, x_prev, ancestors, x, log_g, first, last):"]
     lines += _row(recipe, "t", "t - 1")
     before = {"x": "xp", "x_prev": "xp", "y_prev": "y_prev", "t": "t"}
     lines += _look_and_draw(recipe, role, "transition", [f"xp = {previous}"], **before)
-    return lines + _weigh_all("weigh", "t", "ancestors")
+    lines += _weigh_all("weigh", "t", "ancestors")
+    return [
+        *lines,
+        "",
+        "",
+        "def move(rng, t, p, ys, us, x_prev, ancestors, x, log_g):",
+        "    move_block(rng, t, p, ys, us, x_prev, ancestors, x, log_g, 0, x.shape[0])",
+    ]
 
 
 def _look_ahead(recipe: Recipe) -> list[str]:
@@ -302,6 +312,7 @@ def lift(recipe: Recipe) -> Lifted:
         "nan": math.nan,
         "LANES": LANES,
         "empty": np.empty,
+        "uint64": np.uint64,
         "normals": normals,
         "State": recipe.state.fields,
         "Observation": recipe.observation.fields,
@@ -309,12 +320,13 @@ def lift(recipe: Recipe) -> Lifted:
     }
     namespace.update((f"user_{role}", function) for role, function, _ in recipe.functions)
     exec(compile(source, filename, "exec"), namespace)
-    for name in ("weigh_start", "weigh"):
+    for name in ("weigh_start", "weigh", "move_block"):
         namespace[name] = specialised(namespace[name])
     compiled = {name: specialised(namespace[name]) for name in parts}
     return Lifted(
         start=compiled["start"],
         move=compiled["move"],
+        move_block=namespace["move_block"],
         look_ahead=compiled.get("look_ahead"),
         log_transition=compiled.get("log_transition"),
         observe=compiled.get("observe"),

@@ -88,8 +88,8 @@ def _beyond_the_layer(x, layer, a, b, c, count):
 
 
 @specialised
-def normals(rng, out):
-    """Fill `out` with independent standard normals.
+def normals(rng, out, first, last):
+    """Fill rows `first` to `last` of `out` with independent standard normals.
 
     Parameters
     ----------
@@ -97,25 +97,26 @@ def normals(rng, out):
         Gives a key of three doubles for each block.
     out : ndarray, shape (n,) or (n, d)
         Filled in blocks of ``BLOCK`` rows.
+    first, last : int
+        The rows; the same draws come from one call and from several that meet at whole blocks.
     """
-    n = out.shape[0]
-    d = out.size // max(n, 1)
+    d = out.size // max(out.shape[0], 1)
     flat = out.reshape(out.size)
-    for first in range(0, n, BLOCK):
+    for begin in range(first, last, BLOCK):
         a = np.uint64(rng.random() * _FROM_UNIT)
         b = np.uint64(rng.random() * _FROM_UNIT)
         c = np.uint64(rng.random() * _FROM_UNIT)
         count = np.uint64(1)
         for _ in range(_WARM_UP):
             word, a, b, c, count = _next(a, b, c, count)
-        block = flat[first * d : min(first + BLOCK, n) * d]
-        i = 0
-        while i < block.shape[0]:
+        i = np.uint64(begin * d)
+        end = np.uint64(min(begin + BLOCK, last) * d)
+        while i < end:
             word, a, b, c, count = _next(a, b, c, count)
             layer = np.int64(word & np.uint64(_LAYERS - 1))
             whole = np.int64(word) >> 11
             x = np.float64(whole) * _WIDTH[layer]
             if abs(whole) >= _ACCEPTED[layer]:
                 x, a, b, c, count = _beyond_the_layer(x, layer, a, b, c, count)
-            block[i] = x
-            i += x == x
+            flat[i] = x
+            i += np.uint64(x == x)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from math import isnan, log, pi, sqrt
 from typing import NamedTuple, Self
 
 import numpy as np
-from aisle_kernels.linalg import matvec
+from aisle_kernels.linalg import matvec, solve_lower
 from numba import njit
 
 from aisle_smc.arrays import Floats
 from aisle_smc.ssm.linear_gaussian import LinearGaussianSystem
-from aisle_smc.ssm.math import log, mvn_logpdf
 from aisle_smc.ssm.model import StateSpaceModel
+
+LOG_TWO_PI = log(2.0 * pi)
 
 
 class LinearGaussianParams(NamedTuple):
@@ -75,7 +77,7 @@ class LinearGaussianParams(NamedTuple):
 
 def _update(covariance: Floats, h: Floats, r: Floats) -> tuple[Floats, Floats]:
     """Return the gain of an observation and the covariance it leaves."""
-    gain = np.linalg.solve(h @ covariance @ h.T + r, h @ covariance).T
+    gain: Floats = np.linalg.solve(h @ covariance @ h.T + r, h @ covariance).T
     kept = np.eye(covariance.shape[0]) - gain @ h
     return gain, kept @ covariance @ kept.T + gain @ r @ gain.T
 
@@ -84,12 +86,20 @@ def _lower(covariance: Floats) -> Floats:
     """Return a lower factor of a covariance that need not be of full rank."""
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    upper = np.linalg.qr(root.T, mode="r")
+    upper: Floats = np.linalg.qr(root.T, mode="r")
     return np.ascontiguousarray(upper.T * np.where(np.diag(upper) < 0.0, -1.0, 1.0))
 
 
 @njit
-def draw(rng, factor, out):
+def affine(matrix, x, intercept, out):
+    """Write the matrix times x plus the intercept."""
+    matvec(matrix, x, out)
+    for i in range(out.shape[0]):
+        out[i] += intercept[i]
+
+
+@njit
+def disturb(rng, factor, out):
     """Add a normal draw with this covariance factor."""
     for j in range(out.shape[0]):
         z = rng.standard_normal()
@@ -98,135 +108,150 @@ def draw(rng, factor, out):
 
 
 @njit
-def predict(x, p, out):
-    """Write the expected next state."""
-    matvec(p.transition_matrix, x, out)
-    out += p.transition_intercept
+def complete(y):
+    """Return whether no component is missing."""
+    for i in range(y.shape[0]):
+        if isnan(y[i]):
+            return False
+    return True
 
 
 @njit
-def expect(x, p):
-    """Return the expected observation."""
-    mean = np.empty(p.observation_intercept.shape[0])
-    matvec(p.observation_matrix, x, mean)
-    return mean + p.observation_intercept
-
-
-@njit
-def learn(y, gain, p, mean):
+def learn(y, observation_matrix, observation_intercept, gain, mean):
     """Replace the expected state by that given its observation."""
-    change = np.empty(mean.shape[0])
-    matvec(gain, y - expect(mean, p), change)
-    mean += change
+    surprise = np.empty(y.shape[0])
+    affine(observation_matrix, mean, observation_intercept, surprise)
+    for k in range(y.shape[0]):
+        surprise[k] = y[k] - surprise[k]
+    for i in range(mean.shape[0]):
+        for k in range(y.shape[0]):
+            mean[i] += gain[i, k] * surprise[k]
 
 
 @njit
-def partial_logpdf(y, mean, covariance):
-    """Return the log-density of those components of ``y`` that are not NaN."""
+def log_density(x, mean, factor):
+    """Return the log-density of a normal row with this covariance factor."""
+    z = np.empty(x.shape[0])
+    for i in range(x.shape[0]):
+        z[i] = x[i] - mean[i]
+    solve_lower(factor, z, z)
+    total = -0.5 * LOG_TWO_PI * x.shape[0]
+    for i in range(x.shape[0]):
+        total -= 0.5 * z[i] ** 2 + log(factor[i, i])
+    return total
+
+
+@njit
+def log_density_seen(y, mean, covariance):
+    """Return the log-density of the components that are not missing."""
     k = y.shape[0]
-    factor = np.zeros((k, k))
-    z = np.zeros(k)
+    factor, z = np.zeros((k, k)), np.zeros(k)
     total = 0.0
     for i in range(k):
-        if not np.isnan(y[i]):
-            rest = y[i] - mean[i]
-            for j in range(i):
-                if not np.isnan(y[j]):
-                    entry = covariance[i, j]
-                    for l in range(j):
-                        entry -= factor[i, l] * factor[j, l]
-                    factor[i, j] = entry / factor[j, j]
-                    rest -= factor[i, j] * z[j]
-            variance = covariance[i, i] - np.sum(factor[i, :i] ** 2)
-            factor[i, i] = np.sqrt(variance)
-            z[i] = rest / factor[i, i]
-            total -= 0.5 * (z[i] ** 2 + log(2.0 * np.pi * variance))
+        if isnan(y[i]):
+            continue
+        variance, z[i] = covariance[i, i], y[i] - mean[i]
+        for j in range(i):
+            if isnan(y[j]):
+                continue
+            entry = covariance[i, j]
+            for l in range(j):
+                entry -= factor[i, l] * factor[j, l]
+            factor[i, j] = entry / factor[j, j]
+            variance -= factor[i, j] ** 2
+            z[i] -= factor[i, j] * z[j]
+        factor[i, i] = sqrt(variance)
+        z[i] /= factor[i, i]
+        total -= 0.5 * (z[i] ** 2 + log(variance) + LOG_TWO_PI)
     return total
 
 
 def initial(rng, p, out):
     """Draw the first state."""
     out[:] = p.initial_mean
-    draw(rng, p.initial_factor, out)
+    disturb(rng, p.initial_factor, out)
 
 
 def log_initial(x, p):
     """Return the log-density of the first state."""
-    return mvn_logpdf(x, p.initial_mean, p.initial_factor)
+    return log_density(x, p.initial_mean, p.initial_factor)
 
 
 def transition(rng, x, p, out):
     """Draw the next state."""
-    predict(x, p, out)
-    draw(rng, p.transition_factor, out)
+    affine(p.transition_matrix, x, p.transition_intercept, out)
+    disturb(rng, p.transition_factor, out)
 
 
 def log_transition(x, x_prev, p):
     """Return the log-density of a move."""
     mean = np.empty(x.shape[0])
-    predict(x_prev, p, mean)
-    return mvn_logpdf(x, mean, p.transition_factor)
+    affine(p.transition_matrix, x_prev, p.transition_intercept, mean)
+    return log_density(x, mean, p.transition_factor)
 
 
 def log_observation(y, x, p):
     """Return the log-density of the components observed."""
-    if np.isnan(y).any():
-        return partial_logpdf(y, expect(x, p), p.observation_covariance)
-    return mvn_logpdf(y, expect(x, p), p.observation_factor)
+    mean = np.empty(y.shape[0])
+    affine(p.observation_matrix, x, p.observation_intercept, mean)
+    if complete(y):
+        return log_density(y, mean, p.observation_factor)
+    return log_density_seen(y, mean, p.observation_covariance)
 
 
 def observe(rng, x, p, out):
     """Draw an observation."""
-    out[:] = expect(x, p)
-    draw(rng, p.observation_factor, out)
+    affine(p.observation_matrix, x, p.observation_intercept, out)
+    disturb(rng, p.observation_factor, out)
 
 
 def initial_proposal(rng, y, p, out):
-    """Draw the first state given its observation, unless part of it is missing."""
+    """Draw the first state given its observation, unless part of that is missing."""
     out[:] = p.initial_mean
-    if np.isnan(y).any():
-        draw(rng, p.initial_factor, out)
+    if complete(y):
+        learn(y, p.observation_matrix, p.observation_intercept, p.initial_gain, out)
+        disturb(rng, p.initial_conditional_factor, out)
     else:
-        learn(y, p.initial_gain, p, out)
-        draw(rng, p.initial_conditional_factor, out)
+        disturb(rng, p.initial_factor, out)
 
 
 def log_initial_proposal(x, y, p):
     """Return the log-density of ``initial_proposal``."""
-    if np.isnan(y).any():
-        return mvn_logpdf(x, p.initial_mean, p.initial_factor)
     mean = p.initial_mean.copy()
-    learn(y, p.initial_gain, p, mean)
-    return mvn_logpdf(x, mean, p.initial_conditional_factor)
+    if complete(y):
+        learn(y, p.observation_matrix, p.observation_intercept, p.initial_gain, mean)
+        return log_density(x, mean, p.initial_conditional_factor)
+    return log_density(x, mean, p.initial_factor)
 
 
 def proposal(rng, x, y, p, out):
-    """Draw the next state given its observation, unless part of it is missing."""
-    predict(x, p, out)
-    if np.isnan(y).any():
-        draw(rng, p.transition_factor, out)
+    """Draw the next state given its observation, unless part of that is missing."""
+    affine(p.transition_matrix, x, p.transition_intercept, out)
+    if complete(y):
+        learn(y, p.observation_matrix, p.observation_intercept, p.gain, out)
+        disturb(rng, p.conditional_factor, out)
     else:
-        learn(y, p.gain, p, out)
-        draw(rng, p.conditional_factor, out)
+        disturb(rng, p.transition_factor, out)
 
 
 def log_proposal(x, x_prev, y, p):
     """Return the log-density of ``proposal``."""
     mean = np.empty(x.shape[0])
-    predict(x_prev, p, mean)
-    if np.isnan(y).any():
-        return mvn_logpdf(x, mean, p.transition_factor)
-    learn(y, p.gain, p, mean)
-    return mvn_logpdf(x, mean, p.conditional_factor)
+    affine(p.transition_matrix, x_prev, p.transition_intercept, mean)
+    if complete(y):
+        learn(y, p.observation_matrix, p.observation_intercept, p.gain, mean)
+        return log_density(x, mean, p.conditional_factor)
+    return log_density(x, mean, p.transition_factor)
 
 
 def log_lookahead(y, x, p):
     """Return the log-density of the next observation given today's state, if it is complete."""
-    if np.isnan(y).any():
+    if not complete(y):
         return 0.0
-    mean = np.empty(x.shape[0])
-    predict(x, p, mean)
-    return mvn_logpdf(y, expect(mean, p), p.predictive_factor)
+    predicted, mean = np.empty(x.shape[0]), np.empty(y.shape[0])
+    affine(p.transition_matrix, x, p.transition_intercept, predicted)
+    affine(p.observation_matrix, predicted, p.observation_intercept, mean)
+    return log_density(y, mean, p.predictive_factor)
 
 
 def LinearGaussian(d: int, k: int) -> StateSpaceModel:

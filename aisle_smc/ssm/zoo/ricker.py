@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-
 from aisle_smc.ssm.math import exp, normal_logpdf, poisson_logpmf
 from aisle_smc.ssm.model import StateSpaceModel
 
