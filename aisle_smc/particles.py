@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from aisle_kernels import weights as kernels
-from scipy.special import logsumexp
 
 from aisle_smc.arrays import Array, Floats, Integers
 from aisle_smc.errors import DegenerateWeights
@@ -218,6 +217,7 @@ def merge(
         sizes = np.array([p.n for p in populations])
         log_q = np.stack([np.asarray(q(x), dtype=np.float64) for q in log_proposals])
         own = log_q[np.repeat(np.arange(len(populations)), sizes), np.arange(x.shape[0])]
-        log_w = log_w + own - logsumexp(log_q, axis=0, b=(sizes / sizes.sum())[:, None])
+        log_shares = np.log(sizes / sizes.sum())
+        log_w = log_w + own - np.logaddexp.reduce(log_q + log_shares[:, None], axis=0)
     log_z = float(np.max(log_w))
     return Particles(x, log_w - log_z, log_z) if math.isfinite(log_z) else Particles(x, log_w)

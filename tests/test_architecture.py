@@ -20,7 +20,7 @@ TREES = {"aisle_kernels": ROOT / "kernels" / "aisle_kernels", "aisle_smc": ROOT 
 # Rooms of aisle_smc from the ground up.  A room is a module or a folder directly under aisle_smc;
 # "aisle_smc" is its __init__.  A module imports its own layer and the layers below it.
 LAYERS = (
-    ("arrays", "errors", "streams"),
+    ("arguments", "arrays", "checkpoint", "errors", "streams"),
     ("resampling",),
     ("particles",),
     ("smc",),
@@ -39,6 +39,7 @@ LAYERS = (
     ("aisle_smc",),
     ("neural", "batch"),
     ("cli",),
+    ("__main__",),
 )
 
 # Rooms that a lower one may import inside a function: a result draws itself and writes its page.
@@ -50,7 +51,7 @@ CORE_NEEDS = {"numpy", "numba", "scipy", "tqdm", "aisle_kernels"}
 ONLY_IN = {
     "torch": {"neural"},
     "zuko": {"neural"},
-    "joblib": {"batch"},
+    "joblib": {"batch", "ssm"},  # ssm: the processes of expensive Python models
     "dask": {"batch"},
     "distributed": {"batch"},
 }
