@@ -29,8 +29,7 @@ def pmmh(y, n, iterations):
     prior = dists.StructDist(
         {"mu": dists.Normal(0.0, 2.0), "rho": dists.Uniform(0.0, 1.0), "sigma": dists.Gamma()}
     )
-    chain = mcmc.PMMH(niter=iterations, ssm_cls=ssm.StochVol, prior=prior, data=list(y), Nx=n,
-                      smc_options={"collect": "off"})  # fmt: skip
+    chain = mcmc.PMMH(niter=iterations, ssm_cls=ssm.StochVol, prior=prior, data=list(y), Nx=n)
     start = time.perf_counter()
     chain.run()
     return {"seconds": time.perf_counter() - start}
