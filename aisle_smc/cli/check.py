@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from aisle_smc.cli.model_file import load_model, zoo_models
+from aisle_smc.cli.model_file import load_model, read_parameters, zoo_models
 from aisle_smc.cli.observations import SHIPPED, load_observations
 from aisle_smc.cli.terminal import Terminal
 
@@ -24,11 +24,20 @@ def check(options: argparse.Namespace, out: Terminal, err: Terminal, command: st
             loaded.model, options.data, options.column, covariates, options.time
         )
         y, u = seen.y, seen.u
-        out.line(out.strong(f"{loaded.label} on {seen.words}"))
+        out.heading(f"{loaded.label} on {seen.words}")
     else:
         out.line(out.strong(loaded.label))
-    found = check_model(loaded.model, y, u=u, seed=options.seed)
-    out.line(str(found))
+    params = read_parameters(loaded.model, options.params) if options.params else None
+    found = check_model(
+        loaded.model, y, params, u=u, seed=options.seed, calibration=options.calibrate
+    )
+    for item in found.items:
+        out.item(item.kind, item.text, strong=item.kind == "problem")
+        if item.advice:
+            out.item("", f"\N{RIGHTWARDS ARROW} {item.advice}")
+    count = len(found.problems)
+    out.line()
+    out.heading(f"{count} problem{'s' * (count != 1)} found" if count else "No problem found")
     return 0 if found.ok else 1
 
 

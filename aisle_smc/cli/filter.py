@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from aisle_smc.cli.fit import need_report_extra
-from aisle_smc.cli.model_file import load_model, parse_params
+from aisle_smc.cli.model_file import load_model, read_parameters
 from aisle_smc.cli.observations import Observations, load_observations
-from aisle_smc.cli.table import nearest
 from aisle_smc.cli.terminal import Terminal, duration
 
 __all__ = ["filter_series"]
@@ -26,7 +25,7 @@ def filter_series(options: argparse.Namespace, out: Terminal, err: Terminal, com
     started = time.perf_counter()
     need_report_extra()
     loaded = load_model(options.model)
-    params = _parameters(loaded.model, options.params)
+    params = read_parameters(loaded.model, options.params)
     covariates = [name.strip() for name in options.covariates.split(",") if name.strip()]
     seen = load_observations(loaded.model, options.data, options.column, covariates, options.time)
     folder = Path(options.out)
@@ -37,7 +36,7 @@ def filter_series(options: argparse.Namespace, out: Terminal, err: Terminal, com
     from aisle_smc.report.pictures import png
     from aisle_smc.ssm.filters import particle_filter
 
-    out.line(out.strong(f"{loaded.label} on {seen.words}"))
+    out.heading(f"{loaded.label} on {seen.words}")
     result = particle_filter(
         loaded.model, params, seen.y, options.particles, u=seen.u, seed=options.seed,
         progress=err.interactive,
@@ -61,27 +60,6 @@ def filter_series(options: argparse.Namespace, out: Terminal, err: Terminal, com
     out.line()
     out.line(f"{folder}/filter.csv, filter.png    {duration(time.perf_counter() - started)}")
     return 0
-
-
-def _parameters(model: Any, text: str) -> Any:
-    """Return the parameters typed, with those that the prior fixes filled in."""
-    names = model.parameter_names
-    values = parse_params(text) if text else {}
-    for name in values:
-        if name not in names:
-            raise ValueError(
-                f"the model has no parameter {name!r}; its parameters are {', '.join(names)}"
-                f"{nearest(name, names)}"
-            )
-    fixed = dict(model.prior.constants) if model.prior is not None else {}
-    missing = [name for name in names if name not in values and name not in fixed]
-    if missing:
-        example = ",".join(f"{name}=..." for name in missing)
-        raise ValueError(
-            f"--params must give every parameter a value; missing: {', '.join(missing)}; "
-            f"for example --params {example}"
-        )
-    return model.parameters({name: values.get(name, fixed.get(name)) for name in names})
 
 
 def _write_csv(path: Path, result: Any, seen: Observations) -> None:

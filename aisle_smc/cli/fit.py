@@ -19,7 +19,9 @@ __all__ = ["fit", "need_report_extra"]
 
 DRAWS, TUNE = 1000, 1000
 # The first fit is laid out to take about two minutes on two cores.
-FIRST_DRAWS, FIRST_TUNE, FIRST_PARTICLES = 2000, 1000, 400
+FIRST_DRAWS, FIRST_TUNE, FIRST_PARTICLES = 3000, 1000, 300
+# Predictions of each chain that are written out: they are noise, which does not compress.
+PREDICTED = 250
 
 
 def need_report_extra() -> None:
@@ -99,7 +101,7 @@ def _sample(
 ) -> Any:
     from aisle_smc.ssm.pmmh import pmmh
 
-    return pmmh(
+    posterior = pmmh(
         model,
         seen.y,
         n,
@@ -112,6 +114,7 @@ def _sample(
         progress=True,
         seed=options.seed,
     )
+    return posterior.with_evidence(seed=options.seed, workers=options.workers)
 
 
 def _announce(
@@ -123,8 +126,8 @@ def _announce(
     options: argparse.Namespace,
     n: int | None,
 ) -> None:
-    out.line(out.strong(f"{loaded.label} on {seen.words}"))
-    out.say(", ".join(str(loaded.model.prior).splitlines()))
+    out.heading(f"{loaded.label} on {seen.words}")
+    out.say(", ".join(line.replace(" ", "\0") for line in str(loaded.model.prior).splitlines()))
     particles = f"{number(n)} particles" if n else "particles chosen by a trial"
     cores = options.workers or min(os.cpu_count() or 1, options.chains)
     out.say(
@@ -170,7 +173,7 @@ def _write_all(
     out.line()
 
     summary.to_csv(folder / "summary.csv")
-    posterior.to_arviz().to_netcdf(folder / "posterior.nc")
+    save_draws(posterior, seen.time, folder / "posterior.nc")
     pictures = draw_pictures(posterior, view=seen.view, horizon=options.forecast)
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
@@ -178,7 +181,7 @@ def _write_all(
         (figures / f"{picture.name}.png").write_bytes(picture.wide)
     seconds = time.perf_counter() - started
     about = About(
-        title=f"{loaded.label} on {_short_title(seen)}",
+        title=f"{_capital(loaded.model.name or loaded.label)} fitted to {seen.title}",
         data=seen.words,
         origin=seen.origin,
         command=command,
@@ -193,8 +196,30 @@ def _write_all(
     out.line(f"{duration(seconds)} altogether, {duration(posterior.seconds)} of it sampling")
 
 
-def _short_title(seen: Observations) -> str:
-    return seen.words.split(") of ", 1)[-1] if ") of " in seen.words else seen.words
+def save_draws(posterior: Any, time: Any, path: Path) -> None:
+    """Write a posterior as NetCDF, compressed, with the dates of the series as its times."""
+    tree = posterior.to_arviz()
+    for name, group in tree.children.items():
+        data = group.to_dataset()
+        if time is not None and "time" in data.dims:
+            data = data.assign_coords(time=time)
+        if name == "posterior_predictive":
+            data = data.isel(draw=slice(None, None, -(-data.sizes["draw"] // PREDICTED)))
+        tree[name].dataset = data
+    encoding = {
+        f"/{name}": {
+            key: {"zlib": True, "complevel": 1, "dtype": "f4" if "time" in v.dims else v.dtype}
+            for key, v in group.data_vars.items()
+            if v.ndim > 1
+        }
+        for name, group in tree.children.items()
+    }
+    path.unlink(missing_ok=True)
+    tree.to_netcdf(path, encoding=encoding)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _names(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from aisle_smc.cli.table import nearest
 
-__all__ = ["Loaded", "load_model", "parse_params", "zoo_models"]
+__all__ = ["Loaded", "load_model", "parse_params", "read_parameters", "zoo_models"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +91,27 @@ def parse_params(text: str) -> dict[str, float]:
                 f"mu=-1,rho=0.97; got {part.strip()!r}"
             )
     return values
+
+
+def read_parameters(model: Any, text: str) -> Any:
+    """Return the parameters typed, with those that the prior fixes filled in."""
+    names = model.parameter_names
+    values = parse_params(text) if text else {}
+    for name in values:
+        if name not in names:
+            raise ValueError(
+                f"the model has no parameter {name!r}; its parameters are {', '.join(names)}"
+                f"{nearest(name, names)}"
+            )
+    fixed = dict(model.prior.constants) if model.prior is not None else {}
+    missing = [name for name in names if name not in values and name not in fixed]
+    if missing:
+        example = ",".join(f"{name}=..." for name in missing)
+        raise ValueError(
+            f"--params must give every parameter a value; missing: {', '.join(missing)}; "
+            f"for example --params {example}"
+        )
+    return model.parameters({name: values.get(name, fixed.get(name)) for name in names})
 
 
 def _ready_made(given: str) -> Loaded:

@@ -34,8 +34,10 @@ class Observations:
         Time axis.
     view : View
         How to show it.
+    title : str
+        What was observed, in a few words.
     words : str
-        The series in words, for headings.
+        The same with its length, its span and its gaps.
     origin : str
         File or source.
     digest : str
@@ -48,6 +50,7 @@ class Observations:
     u: Floats | None
     time: Array | None
     view: View
+    title: str
     words: str
     origin: str
     digest: str
@@ -112,7 +115,8 @@ def load_observations(
         u=u[:, 0] if u is not None and model.covariates is float else u,
         time=axis,
         view=View(time=axis, time_label=_label(axis, time_name), observation=chosen[0]),
-        words=f"{_words(y, axis)} of {' and '.join(chosen)} from {table.path.name}",
+        title=f"{' and '.join(chosen)} in {table.path.name}",
+        words=f"{_words(y, axis)} of {' and '.join(chosen)} in {table.path.name}",
         origin=str(table.path),
         digest=hashlib.sha256(repr((table.digest, chosen, list(covariates))).encode()).hexdigest(),
         names=tuple(chosen),
@@ -155,6 +159,7 @@ def _shipped(name: str, model: Any) -> Observations:
                 time_label="year",
                 observation="Annual flow of the Nile (10\u2078 m\u00b3)",
             ),
+            title="the annual flow of the Nile",
             words=f"the annual flow of the Nile, {flow.years[0]} to {flow.years[-1]}",
             origin=flow.origin,
             digest="nile",
@@ -171,6 +176,7 @@ def _shipped(name: str, model: Any) -> Observations:
             observation="Return (% per day)",
             state="Volatility (% per day)" if volatility else "",
         ),
+        title="daily returns of WTI crude oil",
         words=f"{_words(oil.returns, oil.dates)} of daily returns of WTI crude oil",
         origin=oil.origin,
         digest=f"wti {WTI_ROWS}",

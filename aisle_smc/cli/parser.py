@@ -38,7 +38,7 @@ which the same command continues when a run was stopped.
 FIT_EXAMPLES = """\
 examples:
   aisle fit
-  aisle fit --model LocalLevel --data nile --out nile-run
+  aisle fit --model my_model.py:model --data nile --out nile-run
   aisle fit --model my_model.py:model --data my.csv --column y --draws 2000 --out my-run
   aisle fit --model my_model.py:model --data my.csv --column cases --column deaths \\
             --covariates temperature,rain --time week
@@ -140,6 +140,20 @@ def parser() -> argparse.ArgumentParser:
 
     check = command("check", "look a model over", CHECK, CHECK_EXAMPLES)
     _add_what(check, data=None)
+    check.add_argument(
+        "--params",
+        default="",
+        metavar="NAME=VALUE,...",
+        help="where to check (default: the best of a few draws of the prior)",
+    )
+    check.add_argument(
+        "--calibrate",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also fit N simulated series, about 100, and look whether the truth is where it "
+        "should be (slow; default 0)",
+    )
     check.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default 0)")
     check.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
 

@@ -138,12 +138,13 @@ def read_table(path: str | Path) -> Table:
         raise ValueError(f"{path} must be text in UTF-8; it cannot be read: {error}") from None
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
-    lines, rows = [], []
+    lines: list[int] = []
+    rows: list[tuple[str, ...]] = []
     reader = csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True)
-    for row in reader:
-        if any(cell.strip() for cell in row):
+    for cells in reader:
+        if any(cell.strip() for cell in cells):
             lines.append(reader.line_num)
-            rows.append(tuple(cell.strip() for cell in row))
+            rows.append(tuple(cell.strip() for cell in cells))
     if len(rows) < 2:
         raise ValueError(
             f"{path} must have a line of column names and at least one row of data; "

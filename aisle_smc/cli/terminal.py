@@ -48,17 +48,30 @@ class Terminal:
         print(text, file=self.stream, flush=True)
 
     def say(self, text: str, indent: str = "") -> None:
-        """Write a paragraph, wrapped."""
-        self.line(
-            textwrap.fill(
-                text,
-                self.width,
-                initial_indent=indent,
-                subsequent_indent=indent,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
+        """Write a paragraph, wrapped; a null character is a space that keeps a line together."""
+        self.line(self._wrap(text, indent))
+
+    def heading(self, text: str) -> None:
+        """Write a paragraph that stands out."""
+        self.line(self.strong(self._wrap(text)))
+
+    def item(self, label: str, text: str, *, strong: bool = False) -> None:
+        """Write a paragraph behind a label in the margin."""
+        lines = [line for part in text.splitlines() for line in (self._wrap(part, " " * 13), "")]
+        body = "\n".join(line for line in lines if line)
+        margin = f"{label:<13}"
+        self.line((self.strong(margin) if strong else margin) + body[13:])
+
+    def _wrap(self, text: str, indent: str = "") -> str:
+        wrapped = textwrap.fill(
+            text,
+            self.width,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
         )
+        return wrapped.replace("\0", " ")
 
     def strong(self, text: str) -> str:
         """Return text that stands out."""

@@ -1,7 +1,8 @@
 """Figures: each function takes a result and returns a matplotlib figure, touching no global."""
 
 from aisle_smc.plots.chains import plot_pairs, plot_traces
-from aisle_smc.plots.series import plot_ess, plot_filter, plot_forecast, plot_states
+from aisle_smc.plots.forecasts import plot_forecast
+from aisle_smc.plots.series import plot_ess, plot_filter, plot_states
 from aisle_smc.plots.style import View
 
 __all__ = [

@@ -170,7 +170,7 @@ def _joint(axes: Axes, x: Floats, y: Floats) -> None:
 def _middles(edges: Array) -> Array:
     """Return the middles of bins, and of one more on each side."""
     step = edges[1] - edges[0]
-    return np.arange(-1, edges.size) * step + edges[0] + 0.5 * step
+    return np.asarray(np.arange(-1, edges.size) * step + edges[0] + 0.5 * step)
 
 
 def _correlation(axes: Axes, x: Floats, y: Floats) -> None:

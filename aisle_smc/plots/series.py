@@ -1,4 +1,4 @@
-"""Figures along time: states with bands, observations, forecasts, effective sample sizes."""
+"""Figures along time: states with bands, observations, effective sample sizes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,12 @@ from aisle_smc.arrays import Array, Floats
 from aisle_smc.plots.style import (
     BLUE,
     GREEN,
-    MUTED,
     PANELS_AT_MOST,
     POINTS,
-    VERMILION,
     WIDE,
     View,
     band,
     canvas,
-    future_of,
     panel,
     say,
     style,
@@ -33,9 +30,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_ess", "plot_filter", "plot_forecast", "plot_states", "view_of"]
+__all__ = ["plot_ess", "plot_filter", "plot_states", "view_of"]
 
-FUTURES = 8000
+PATHS_AT_MOST = 4000
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -100,24 +97,22 @@ def _plain(label: str) -> str:
     return label.split(" (")[0].strip().lower() or "observation"
 
 
-def _columns(values: Any) -> Floats:
+def columns_of(values: Any) -> Floats:
     """Return a series as columns, shape (T, k)."""
     array = np.asarray(values, dtype=np.float64)
     return array[:, None] if array.ndim == 1 else array
 
 
-def _dots(axes: Axes, time: Array, values: Floats, view: View, label: str = "observed") -> None:
+def dots(axes: Axes, time: Array, values: Floats, view: View, label: str = "observed") -> None:
     shown = np.abs(values) if view.magnitude else values
     size = 2.6 if values.shape[0] <= 200 else 1.5
     axes.plot(time, shown, "o", color=POINTS, ms=size, mew=0, alpha=0.75, label=label, zorder=1.5)
 
 
-def _stack(
-    panels: Sequence[_Panel], width: float, extra: Sequence[float] = ()
-) -> tuple[Figure, Array]:
+def stack(count: int, width: float, extra: Sequence[float] = ()) -> tuple[Figure, Array]:
     """Return a figure of stacked panels that share the time axis."""
-    tall = 2.9 if len(panels) == 1 else 2.2 if len(panels) == 2 else 1.6
-    heights = [tall] * len(panels) + list(extra)
+    tall = {1: 2.9, 2: 2.2}.get(count, 1.6)
+    heights = [tall] * count + list(extra)
     heights[-1] += 0.5  # room for the legend
     figure, grid = canvas(len(heights), 1, width=width, heights=heights, sharex=True)
     return figure, grid[:, 0]
@@ -138,7 +133,7 @@ def _draw(
     """Draw one panel; quantiles have shape (levels, T, d) in the natural scale of the state."""
     scale = view.scale if view.scale is not None and quantiles.shape[2] == 1 else None
     if spec.observation >= 0:
-        _dots(axes, time, y[:, spec.observation], view)
+        dots(axes, time, y[:, spec.observation], view)
     if spec.state >= 0:
         track = quantiles[:, :, spec.state]
         band(axes, time, levels, track if scale is None else scale(track), colour, name)
@@ -174,12 +169,12 @@ def plot_states(posterior: Any, *, view: View = View(), width: float = WIDE) -> 
     mean does.
     """
     view = view_of(posterior.model, view)
-    y = _columns(posterior.y)
+    y = columns_of(posterior.y)
     time = time_of(view, y.shape[0])
     quantiles = path_quantiles(posterior.states, y.shape[0])
     panels = _panels(posterior.model, view, quantiles[2], y)
     with style():
-        figure, axes = _stack(panels, width)
+        figure, axes = stack(len(panels), width)
         for one, spec in zip(axes, panels, strict=True):
             _draw(one, spec, time, view, LEVELS, quantiles, y)
         if view.magnitude:
@@ -212,7 +207,7 @@ def plot_filter(
     matplotlib.figure.Figure
     """
     view = view_of(result.model, view)
-    y, mean = _columns(result.y), _columns(result.mean)
+    y, mean = columns_of(result.y), columns_of(result.mean)
     time = time_of(view, y.shape[0])
     levels, quantiles = result.quantile_levels, np.asarray(result.quantiles)
     if len(levels) >= 2:
@@ -220,15 +215,15 @@ def plot_filter(
         order = np.argsort(levels)
         levels, quantiles = tuple(np.asarray(levels)[order]), quantiles[order]
     else:
-        spread = 1.6448536269514722 * np.sqrt(_columns(result.variance))
+        spread = 1.6448536269514722 * np.sqrt(columns_of(result.variance))
         levels, quantiles = (0.05, 0.5, 0.95), np.stack([mean - spread, mean, mean + spread])
     panels = _panels(result.model, view, quantiles[len(levels) // 2], y)
     with style():
-        figure, axes = _stack(panels, width, (1.25, 1.25))
+        figure, axes = stack(len(panels), width, (1.25, 1.25))
         for one, spec in zip(axes, panels, strict=False):
             _draw(one, spec, time, view, levels, quantiles, y)
             if truth is not None and spec.state >= 0:
-                values = _columns(truth)[:, spec.state]
+                values = columns_of(truth)[:, spec.state]
                 shown = values if view.scale is None else view.scale(values)
                 one.plot(time, shown, color=GREEN, lw=0.9, label="truth")
         if view.magnitude:
@@ -272,91 +267,15 @@ def plot_ess(
     return figure
 
 
-def plot_forecast(
-    posterior: Any,
-    h: int,
-    *,
-    u: Any = None,
-    view: View = View(),  # noqa: B008 - a frozen value
-    width: float = WIDE,
-    seed: int = 0,
-) -> Figure:
-    """Draw the end of the series and the fan of what comes next.
-
-    Parameters
-    ----------
-    posterior : Posterior
-        What :func:`aisle_smc.ssm.pmmh` returns.
-    h : int
-        How many steps ahead.
-    u : array_like, optional
-        Covariates of the coming steps, if the model has any.
-    view, width
-        As in :func:`plot_states`.
-    seed : int
-        Seed of the forecast.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Notes
-    -----
-    The bands are pointwise quantiles of the predictive distribution: 50 and 90 % of futures lie
-    inside at each time, parameters and the last state being as uncertain as the fit left them.
-    """
-    view = view_of(posterior.model, view)
-    y = _columns(posterior.y)
-    time = time_of(view, y.shape[0])
-    coming = draw_future(posterior, h, u=u, seed=seed)
-    back = min(y.shape[0], max(3 * h, 20))
-    ahead = future_of(time, h)
-    states = path_quantiles(posterior.states, y.shape[0])[:, -back:]
-    future_x = _fan(coming.states, h)
-    future_y = _fan(coming.observations, h)
-    # Continue from the last known state, so that the fan is not cut off from its stem.
-    joined = np.concatenate([states[:, -1:], future_x], axis=1)
-    now = np.concatenate([time[-1:], ahead])
-    scale = view.scale if view.scale is not None and states.shape[2] == 1 else None
-    x_names = [view.state] if view.state and states.shape[2] == 1 else posterior.model.state_names
-    y_names = [view.observation] if view.observation and y.shape[1] == 1 else []
-    y_names = y_names or list(posterior.model.observation_names)
-    rows = min(y.shape[1] + states.shape[2], PANELS_AT_MOST)
-    with style():
-        figure, axes = _stack([_Panel(title="")] * rows, width)
-        for j, one in enumerate(axes[: y.shape[1]]):
-            recent = replace(view, magnitude=False)
-            band(one, ahead, LEVELS, future_y[:, :, j], VERMILION, "forecast")
-            _dots(one, time[-back:], y[-back:, j], recent)
-            panel(one, y_names[j])
-        for i, one in enumerate(axes[y.shape[1] :]):
-            past, next_ = states[:, :, i], joined[:, :, i]
-            if scale is not None:
-                past, next_ = scale(past), scale(next_)
-            band(one, time[-back:], LEVELS, past, BLUE, "state")
-            band(one, now, LEVELS, next_, VERMILION, "forecast")
-            panel(one, x_names[i])
-        for one in axes:
-            one.axvline(time[-1], color=MUTED, lw=0.7, ls=(0, (4, 3)), zorder=1)
-        time_axis(axes[-1], np.concatenate([time[-back:], ahead]), view)
-        # One neutral pair of shades explains the bands of both colours.
-        axes[0].fill_between([], [], [], color="#c4c9cf", lw=0, label="50 and 90 % bands")
-        say(figure, *axes)
-    return figure
-
-
 def path_quantiles(states: Any, length: int) -> Floats:
-    """Return the 5, 25, 50, 75 and 95 % points of posterior paths, shape (5, T, d)."""
-    paths = np.asarray(states)
-    flat = paths.reshape(-1, length, math.prod(paths.shape[3:]))
-    return np.quantile(flat, LEVELS, axis=0).astype(np.float64)
+    """Return the 5, 25, 50, 75 and 95 % points of the last `length` states, shape (5, length, d).
 
-
-def draw_future(posterior: Any, h: int, *, u: Any = None, seed: int = 0) -> Any:
-    """Draw enough futures for bands whose edges do not tremble."""
-    from aisle_smc.ssm.forecast import forecast
-
-    return forecast(posterior, h, u=u, seed=seed, draws=FUTURES)
+    Of more than some thousand paths every k-th is used: the edges of the bands do not move.
+    """
+    paths = np.asarray(states)[:, :, -length:]
+    paths = paths.reshape(-1, length, math.prod(paths.shape[3:]))
+    step = -(-paths.shape[0] // PATHS_AT_MOST)
+    return np.asarray(np.quantile(paths[::step], LEVELS, axis=0), dtype=np.float64)
 
 
 def filter_at_mean(posterior: Any, *, seed: int = 0) -> Any:
@@ -381,11 +300,6 @@ def mean_parameters(posterior: Any) -> dict[str, float]:
     return {name: (fixed | mean)[name] for name in posterior.model.parameter_names}
 
 
-def _fan(draws: Any, h: int) -> Floats:
-    values = np.asarray(draws, dtype=np.float64)
-    return np.quantile(values.reshape(values.shape[0], h, -1), LEVELS, axis=0)
-
-
 def _sizes(axes: Axes, time: Array, result: Any) -> None:
     axes.plot(time, result.ess, color=BLUE, lw=0.6)
     panel(axes, f"Effective sample size of {result.n} particles")
@@ -394,7 +308,7 @@ def _sizes(axes: Axes, time: Array, result: Any) -> None:
 
 def _increments(axes: Axes, time: Array, result: Any) -> None:
     # A missing observation says nothing: its zero is no surprise that did not happen.
-    seen = np.isfinite(_columns(result.y)).any(axis=1)
+    seen = np.isfinite(columns_of(result.y)).any(axis=1)
     increments = np.where(seen, result.log_evidence_increments, np.nan)
     size = 2.6 if time.shape[0] <= 200 else 1.6
     axes.plot(time, increments, "o", ms=size, mew=0, color=BLUE, alpha=0.7)

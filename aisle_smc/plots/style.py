@@ -112,10 +112,11 @@ def canvas(
     """Return an empty figure and its axes, shape (rows, columns); heights in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
+    layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.05)
+    figure = Figure(figsize=(width, sum(heights)), layout=layout)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(h_pad=0.06, w_pad=0.05)  # type: ignore[union-attr]
     axes = figure.subplots(rows, columns, squeeze=False, height_ratios=list(heights), **grid)
     return figure, axes
 
@@ -153,7 +154,7 @@ def band(
 
 def say(figure: Figure, *panels: Axes) -> None:
     """Put one legend for these panels under the figure, each entry once."""
-    entries = {}
+    entries: dict[str, Any] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
@@ -190,12 +191,13 @@ def time_of(view: View, length: int) -> Array:
 def future_of(time: Array, h: int) -> Array:
     """Continue a time axis by `h` steps: over weekdays if it only has those, else evenly."""
     last = time[-1]
+    ahead: Array
     if time.dtype.kind == "M":
         days = time.astype("datetime64[D]")
         if time.shape[0] >= 10 and np.is_busday(days).all():
             ahead = np.busday_offset(days[-1], np.arange(1, h + 1), roll="backward")
             return np.asarray(ahead.astype(time.dtype))
-    step = np.median(np.diff(time).astype(np.float64)) if time.shape[0] > 1 else 1.0
+    step = float(np.median(np.diff(time).astype(np.float64))) if time.shape[0] > 1 else 1.0
     ahead = np.arange(1, h + 1) * step
     if time.dtype.kind == "M":
         ahead = np.rint(ahead).astype("timedelta64[" + np.datetime_data(time.dtype)[0] + "]")
@@ -210,9 +212,10 @@ def time_axis(axes: Axes, time: Array, view: View) -> None:
     narrow = axes.figure.get_figwidth() < 5  # type: ignore[union-attr]
     most = 5 if narrow else 9
     if time.dtype.kind == "M":
-        locator = AutoDateLocator(minticks=3, maxticks=most)
+        locator = AutoDateLocator(minticks=3, maxticks=most)  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+        axes.xaxis.set_major_formatter(formatter)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(most, integer=time.dtype.kind in "iu"))
     axes.set_xlabel(view.time_label or ("time index" if view.time is None else ""))

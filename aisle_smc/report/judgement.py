@@ -67,7 +67,8 @@ def headline(findings: tuple[Finding, ...]) -> str:
         return "Nothing that was checked speaks against this result."
     if doubts == 1:
         return "One check calls for care; read it before using the numbers."
-    return f"{doubts} checks call for care; read them before using the numbers."
+    words = {2: "Two", 3: "Three", 4: "Four"}
+    return f"{words.get(doubts, doubts)} checks call for care; read them before using the numbers."
 
 
 def _agreement(rows: Mapping[str, Mapping[str, float]], chains: int) -> Finding:
@@ -100,7 +101,7 @@ def _effective_draws(rows: Mapping[str, Mapping[str, float]], chains: int, draws
     least = values[worst]
     if math.isnan(least):
         return Finding(good=False, text="There are too few draws to say how many count.")
-    total = f"{chains * draws:,}".replace(",", " ")
+    total = f"{chains * draws:,}".replace(",", " ") if chains * draws >= 10_000 else chains * draws
     if least >= enough:
         text = f"The {total} draws are worth at least {least:.0f} independent ones: {worst}."
         return Finding(good=True, text=text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import platform
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,12 +25,11 @@ __all__ = ["About", "report", "write_report"]
 COLUMNS = {
     "mean": "mean",
     "sd": "sd",
-    "hdi_3%": "hdi 3 %",
-    "hdi_97%": "hdi 97 %",
-    "mcse_mean": "error of the mean",
-    "ess_bulk": "ess",
-    "ess_tail": "ess of the tails",
+    "hdi": "94 % interval",
     "r_hat": "R-hat",
+    "ess_bulk": "ESS",
+    "ess_tail": "tail ESS",
+    "mcse_mean": "MC error",
 }
 
 
@@ -113,8 +113,7 @@ def report(posterior: Any, pictures: Iterable[Picture], about: About) -> str:
         Title, data, command.
     """
     findings = judge(posterior)
-    name = posterior.model.name or "A state-space model"
-    title = about.title or f"{name} fitted to {posterior.y.shape[0]} observations"
+    title = about.title or _title(posterior)
     css = files("aisle_smc.report").joinpath("page.css").read_text(encoding="utf-8")
     return "\n".join(
         [
@@ -133,13 +132,13 @@ def report(posterior: Any, pictures: Iterable[Picture], about: About) -> str:
             "<header>",
             '<p class="kicker">aisle fit</p>',
             f"<h1>{escape(title)}</h1>",
-            f'<p class="lead">{escape(_lead(posterior, about, findings))}</p>',
+            f'<p class="lead">{_prose(_lead(posterior, about, findings))}</p>',
             "</header>",
             "<main>",
             _numbers(posterior),
             "<h2>Posterior</h2>",
             _posterior_table(posterior),
-            f'<p class="small">{escape(_table_notes(posterior))}</p>',
+            f'<p class="small">{_prose(_table_notes(posterior))}</p>',
             "<h2>How far to trust it</h2>",
             _findings(findings),
             *(_figure(picture) for picture in pictures),
@@ -156,14 +155,19 @@ def report(posterior: Any, pictures: Iterable[Picture], about: About) -> str:
     )
 
 
+def _title(posterior: Any) -> str:
+    name = posterior.model.name or "a state-space model"
+    return f"{name[:1].upper()}{name[1:]} fitted to {posterior.y.shape[0]} observations"
+
+
 def _lead(posterior: Any, about: About, findings: Sequence[Finding]) -> str:
     y = np.asarray(posterior.y)
     data = about.data or f"{y.shape[0]} observations"
     chains, draws = posterior.parameters.shape[:2]
     text = (
-        f"{posterior.model.name or 'The model'} was fitted to {data} by particle marginal "
-        f"Metropolis\N{EN DASH}Hastings: {chains} chain{'s' * (chains != 1)} of "
-        f"{_thousands(draws)} draws, each evidence estimated with {posterior.n} particles."
+        f"Fitted to {data} by particle marginal Metropolis\N{EN DASH}Hastings: "
+        f"{chains} chain{'s' * (chains != 1)} of {_thousands(draws)} draws, with "
+        f"{_thousands(posterior.n)} particles for each estimate of the evidence."
     )
     return f"{text} {headline(tuple(findings))}"
 
@@ -184,7 +188,7 @@ def _numbers(posterior: Any) -> str:
     least = min(float(row["ess_bulk"]) for row in rows.values())
     entries += [
         ("Largest R-hat", f"{worst:.3f}"),
-        ("Fewest effective draws", f"{least:.0f}"),
+        ("Least ESS", f"{least:.0f}"),
         ("Acceptance", f"{100 * float(np.mean(posterior.acceptance)):.0f} %"),
     ]
     inner = "".join(
@@ -195,17 +199,15 @@ def _numbers(posterior: Any) -> str:
 
 def _posterior_table(posterior: Any) -> str:
     rows = summary_columns(posterior.summary())
-    keys = [key for key in COLUMNS if key in next(iter(rows.values()))]
-    head = "".join(f'<th scope="col">{escape(COLUMNS[key])}</th>' for key in keys)
-    prior = posterior.model.prior
+    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in COLUMNS.values())
     lines = []
     for name, row in rows.items():
-        cells = "".join(f"<td>{_cell(key, float(row[key]), row)}</td>" for key in keys)
+        cells = "".join(f"<td>{_cell(key, row)}</td>" for key in COLUMNS)
         lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
-    for name, value in prior.constants.items():
+    for name, value in posterior.model.prior.constants.items():
         lines.append(
             f'<tr><th scope="row">{escape(name)}</th><td>{_minus(f"{value:g}")}</td>'
-            f'<td colspan="{len(keys) - 1}" style="text-align:left">fixed</td></tr>'
+            f'<td colspan="{len(COLUMNS) - 1}" class="words">fixed</td></tr>'
         )
     return (
         f'<div class="sheet"><table><thead><tr><th scope="col">parameter</th>{head}</tr></thead>'
@@ -213,30 +215,34 @@ def _posterior_table(posterior: Any) -> str:
     )
 
 
-def _cell(key: str, value: float, row: Mapping[str, float]) -> str:
+def _cell(key: str, row: Mapping[str, float]) -> str:
     """Write a number to as many digits as its spread gives a meaning to."""
+    spread = float(row["sd"])
+    digits = 3 if not spread > 0 else int(np.clip(2 - np.floor(np.log10(spread)), 0, 8))
+    if key == "hdi":
+        return _minus(f"{row['hdi_3%']:.{digits}f} to {row['hdi_97%']:.{digits}f}")
+    value = float(row[key])
     if not np.isfinite(value):
         return "\N{EN DASH}"
     if key.startswith("ess"):
         return f"{value:.0f}"
     if key == "r_hat":
         return f"{value:.3f}"
-    spread = float(row["sd"])
-    digits = 3 if not spread > 0 else int(np.clip(2 - np.floor(np.log10(spread)), 0, 8))
     return _minus(f"{value:.{digits + (key == 'mcse_mean')}f}")
 
 
 def _table_notes(posterior: Any) -> str:
     prior = "; ".join(str(posterior.model.prior).splitlines())
     return (
-        "The hdi bounds hold the most probable 94 %; ess is the number of independent draws that "
-        f"these are worth. Priors: {prior}."
+        "The interval is the shortest that holds 94 % of the draws; ESS is the number of "
+        "independent draws that these are worth; MC error is that of the mean. "
+        f"Priors: {prior}."
     )
 
 
 def _findings(findings: Iterable[Finding]) -> str:
     items = "".join(
-        f'<li class="{"good" if finding.good else "doubt"}">{escape(finding.text)}</li>'
+        f'<li class="{"good" if finding.good else "doubt"}">{_prose(finding.text)}</li>'
         for finding in findings
     )
     return f'<ul class="findings">{items}</ul>'
@@ -250,7 +256,7 @@ def _figure(picture: Picture) -> str:
         f'<figure id="{escape(picture.name)}"><picture>'
         f'<source media="(max-width: 40rem)" srcset="{source(picture.narrow)}">'
         f'<img src="{source(picture.wide)}" alt="{escape(picture.title)}"></picture>'
-        f"<figcaption><b>{escape(picture.title)}.</b> {escape(picture.caption)}</figcaption>"
+        f"<figcaption><b>{escape(picture.title)}.</b> {_prose(picture.caption)}</figcaption>"
         "</figure>"
     )
 
@@ -313,6 +319,13 @@ def _foot(about: About) -> str:
 def _thousands(count: int) -> str:
     text = f"{count:,}" if count >= 10_000 else str(count)
     return text.replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _prose(text: str) -> str:
+    """Escape a sentence; give negative numbers their sign and keep dates on one line."""
+    text = re.sub(r"(?<=\d)-(?=\d)", "\N{NON-BREAKING HYPHEN}", text)
+    text = re.sub(r"(?<![\w\N{NON-BREAKING HYPHEN}])-(?=\d)", "\N{MINUS SIGN}", text)
+    return escape(re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text))
 
 
 def _minus(text: str) -> str:

@@ -17,7 +17,8 @@ from aisle_smc.plots import (
     plot_states,
     plot_traces,
 )
-from aisle_smc.plots.series import draw_future, filter_at_mean, path_quantiles, view_of
+from aisle_smc.plots.forecasts import draw_future
+from aisle_smc.plots.series import filter_at_mean, path_quantiles, view_of
 from aisle_smc.plots.style import time_of
 
 if TYPE_CHECKING:
@@ -123,6 +124,12 @@ def _picture(name: str, title: str, caption: str, draw: Callable[[float], Figure
     )
 
 
+def _three(value: float) -> str:
+    """Write a number with three significant digits, trailing zeros included."""
+    size = int(np.floor(np.log10(abs(value)))) if value else 0
+    return f"{value:.{int(np.clip(2 - size, 0, 8))}f}" if -5 < size < 7 else f"{value:.2e}"
+
+
 def _when(time: Array, t: int) -> str:
     return f"on {time[t]}" if time.dtype.kind == "M" else f"at {time[t]}"
 
@@ -141,8 +148,8 @@ def _states_caption(posterior: Any, view: View, time: Array) -> str:
     return (
         "Median volatility with the bands that hold 50 and 90 % of the drawn paths at each time; "
         f"dots are the sizes of the observed moves. It is highest {_when(time, peak)}, at "
-        f"{track[2, peak]:.2g}, and ends at {last[2]:.2g} (90 % band {last[0]:.2g} to "
-        f"{last[4]:.2g}).{bridged}"
+        f"{_three(track[2, peak])}, and ends at {_three(last[2])} (90 % band {_three(last[0])} to "
+        f"{_three(last[4])}).{bridged}"
     )
 
 
@@ -178,7 +185,8 @@ def _forecast_caption(posterior: Any, horizon: int) -> str:
     )
     if first.shape[1] == 1:
         low, high = np.quantile(first, (0.05, 0.95))
-        text += f" With probability 90 % the next observation is between {low:.3g} and {high:.3g}."
+        low_, high_ = _three(low), _three(high)
+        text += f" With probability 90 % the next observation is between {low_} and {high_}."
     return text
 
 

@@ -23,6 +23,7 @@ from aisle_kernels import weights as kernels
 from aisle_smc.arrays import Floats
 from aisle_smc.errors import AisleError
 from aisle_smc.ssm.evidence import log_evidences
+from aisle_smc.ssm.proposals import Bootstrap, Guided
 from aisle_smc.ssm.simulate import simulate
 from aisle_smc.streams import stream
 
@@ -36,11 +37,14 @@ class Calibration(NamedTuple):
     ----------
     ranks : ndarray, shape (series, parameters)
         Values of U, uniform if model and filter agree.
+    noise : float
+        Standard deviation of the log-evidences; the theory above wants it below one half.
     failed : int
         Series that could not be simulated or weighed.
     """
 
     ranks: Floats
+    noise: float
     failed: int
 
 
@@ -69,7 +73,9 @@ def calibrate(model: Any, u: Any, T: int, series: int, n: int, m: int, seed: int
     Cook, Gelman and Rubin (2006); Talts, Betancourt, Simpson, Vehtari and Gelman (2018).
     """
     prior = model.prior
-    ranks, failed = [], 0
+    ranks, gaps, failed = [], [], 0
+    guided = model.proposal is not None and model.log_proposal is not None
+    proposal = Guided() if guided and model.log_transition is not None else Bootstrap()
     for i in range(series):
         rng = stream(seed, i)
         theta = prior.sample(rng, m)
@@ -79,14 +85,17 @@ def calibrate(model: Any, u: Any, T: int, series: int, n: int, m: int, seed: int
         seeds = rng.integers(2**63, size=2).tolist()
         try:
             y = simulate(model, many[truth], T, u=u, seed=seeds[0]).observations
-            log_w = log_evidences(model, many, y, n, u=u, seed=seeds[1])
+            again = [*many, many[truth]]
+            log_w = log_evidences(model, again, y, n, u=u, proposal=proposal, seed=seeds[1])
         except (ValueError, AisleError):
             failed += 1
             continue
         w = np.empty(m)
-        if not np.isfinite(kernels.normalise(log_w, w)):
+        if not np.isfinite(kernels.normalise(log_w[:m], w)):
             failed += 1
             continue
         below = theta < theta[truth]
         ranks.append(w @ below + rng.random() * w[truth])
-    return Calibration(np.array(ranks).reshape(-1, len(prior.free)), failed)
+        gaps.append(log_w[truth] - log_w[m])
+    noise = np.sqrt(0.5 * np.mean(np.square(gaps))) if gaps else np.inf
+    return Calibration(np.array(ranks).reshape(-1, len(prior.free)), float(noise), failed)

@@ -14,7 +14,7 @@ import numpy as np
 from aisle_smc.arrays import Floats
 from aisle_smc.errors import AisleError
 from aisle_smc.priors import Prior
-from aisle_smc.ssm.adaptation import RandomWalk, StudentT
+from aisle_smc.ssm.adaptation import Mixture, RandomWalk
 from aisle_smc.ssm.blocks import Blocks, seat
 from aisle_smc.ssm.evidence import EvidenceFilter
 
@@ -41,7 +41,7 @@ class Phase:
         Whether the walk learns and stale estimates are renewed; never while drawing.
     walk : RandomWalk or None
         The walk to start with; None to go on with the chain's own.
-    jump : StudentT or None
+    jump : Mixture or None
         Independent proposals, if any.
     share : float
         Probability of an independent proposal.
@@ -52,7 +52,7 @@ class Phase:
     n: int
     adapt: bool
     walk: RandomWalk | None = None
-    jump: StudentT | None = None
+    jump: Mixture | None = None
     share: float = 0.0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 from aisle_kernels._jit import scalar
@@ -12,7 +13,15 @@ from numba.extending import is_jitted
 
 from aisle_smc.ssm.reasons import reason
 
-__all__ = ["ARGUMENTS", "ROLES", "argument_names", "compile_function", "plain", "where"]
+__all__ = [
+    "ARGUMENTS",
+    "ROLES",
+    "argument_names",
+    "compile_function",
+    "compiled_once",
+    "plain",
+    "where",
+]
 
 ARGUMENTS: Mapping[str, str] = {
     "rng": "the random generator, a numpy.random.Generator",
@@ -110,6 +119,12 @@ def _unknown_argument(
     )
 
 
+@lru_cache(maxsize=1024)
+def compiled_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the compiled form of a function, the same each time, so that its work is kept."""
+    return scalar(plain(function))  # type: ignore[no-any-return]
+
+
 def compile_function(
     role: str, function: Callable[..., Any], signature: tuple[Any, ...]
 ) -> tuple[Callable[..., Any], Any]:
@@ -127,7 +142,7 @@ def compile_function(
     TypeError
         If Numba cannot compile it; the message holds the reason and the line.
     """
-    compiled = scalar(plain(function))
+    compiled = compiled_once(function)
     if not is_jitted(compiled):  # NUMBA_DISABLE_JIT
         return compiled, None
     try:

@@ -12,7 +12,7 @@ from aisle_kernels.pareto import pareto_k, tail_length
 
 from aisle_smc.arguments import check_count
 from aisle_smc.particles import Particles
-from aisle_smc.ssm.adaptation import fit_student_t
+from aisle_smc.ssm.adaptation import fit_mixture
 from aisle_smc.ssm.evidence import EvidenceFilter, over_threads
 from aisle_smc.streams import stream
 
@@ -64,7 +64,7 @@ def marginal_evidence(
 ) -> MarginalEvidence:
     """Estimate the evidence of a model with its parameters integrated out.
 
-    With parameters ``z_i`` from a Student-t distribution `q` fitted to the posterior draws,
+    With parameters ``z_i`` from a mixture `q` of Student-t distributions fitted to the posterior draws,
 
         p(y) ~ (1/m) sum_i w_i,    w_i = Z_hat(z_i) p(z_i) / q(z_i),
 
@@ -103,7 +103,7 @@ def marginal_evidence(
     count = os.cpu_count() or 1 if workers is None else workers
     check_count("workers", count)
     z = prior.unconstrain(posterior.parameters.reshape(-1, len(posterior.names)))
-    q = fit_student_t(z, z.std(axis=0))
+    q = fit_mixture(z, z.std(axis=0))
     # Not the streams of the chains, on which q depends.
     rng = stream(seed, 2**31, 1)
     new = q.sample(rng, draws)

@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from aisle_kernels._jit import scalar
 
 from aisle_smc.arrays import Floats
 from aisle_smc.ssm.agreement import Place
-from aisle_smc.ssm.functions import plain
+from aisle_smc.ssm.functions import compiled_once
 from aisle_smc.ssm.interpreter import Failure, PerParticle
 from aisle_smc.ssm.model import StateSpaceModel
 from aisle_smc.ssm.population import Dialect, moment, roles
@@ -97,7 +96,7 @@ def _dialect(model: Any) -> Dialect:
     if isinstance(model, VectorModel):
         return WholePopulation(roles(functions), layouts, model.array)
     if isinstance(model, StateSpaceModel):
-        functions = {role: scalar(plain(function)) for role, function in functions.items()}
+        functions = {role: compiled_once(function) for role, function in functions.items()}
     return PerParticle(roles(functions), layouts)
 
 

@@ -77,16 +77,16 @@ class LinearGaussianParams(NamedTuple):
 
 def _update(covariance: Floats, h: Floats, r: Floats) -> tuple[Floats, Floats]:
     """Return the gain of an observation and the covariance it leaves."""
-    gain: Floats = np.linalg.solve(h @ covariance @ h.T + r, h @ covariance).T
+    gain = np.asarray(np.linalg.solve(h @ covariance @ h.T + r, h @ covariance)).T
     kept = np.eye(covariance.shape[0]) - gain @ h
-    return gain, kept @ covariance @ kept.T + gain @ r @ gain.T
+    return np.ascontiguousarray(gain), kept @ covariance @ kept.T + gain @ r @ gain.T
 
 
 def _lower(covariance: Floats) -> Floats:
     """Return a lower factor of a covariance that need not be of full rank."""
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    upper: Floats = np.linalg.qr(root.T, mode="r")
+    upper = np.asarray(np.linalg.qr(root.T, mode="r"))
     return np.ascontiguousarray(upper.T * np.where(np.diag(upper) < 0.0, -1.0, 1.0))
 
 
@@ -99,21 +99,20 @@ def affine(matrix, x, intercept, out):
 
 
 @njit
-def disturb(rng, factor, out):
-    """Add a normal draw with this covariance factor."""
-    for j in range(out.shape[0]):
-        z = rng.standard_normal()
-        for i in range(j, out.shape[0]):
-            out[i] += factor[i, j] * z
+def disturb(z, factor, out):
+    """Add standard normal noise times a covariance factor."""
+    for i in range(out.shape[0]):
+        for j in range(i + 1):
+            out[i] += factor[i, j] * z[j]
 
 
 @njit
 def complete(y):
     """Return whether no component is missing."""
-    for i in range(y.shape[0]):
-        if isnan(y[i]):
-            return False
-    return True
+    missing = 0
+    for component in y:
+        missing += isnan(component)
+    return missing == 0
 
 
 @njit
@@ -166,10 +165,10 @@ def log_density_seen(y, mean, covariance):
     return total
 
 
-def initial(rng, p, out):
+def initial(z, p, out):
     """Draw the first state."""
     out[:] = p.initial_mean
-    disturb(rng, p.initial_factor, out)
+    disturb(z, p.initial_factor, out)
 
 
 def log_initial(x, p):
@@ -177,10 +176,10 @@ def log_initial(x, p):
     return log_density(x, p.initial_mean, p.initial_factor)
 
 
-def transition(rng, x, p, out):
+def transition(z, x, p, out):
     """Draw the next state."""
     affine(p.transition_matrix, x, p.transition_intercept, out)
-    disturb(rng, p.transition_factor, out)
+    disturb(z, p.transition_factor, out)
 
 
 def log_transition(x, x_prev, p):
@@ -202,17 +201,17 @@ def log_observation(y, x, p):
 def observe(rng, x, p, out):
     """Draw an observation."""
     affine(p.observation_matrix, x, p.observation_intercept, out)
-    disturb(rng, p.observation_factor, out)
+    disturb(rng.standard_normal(out.shape[0]), p.observation_factor, out)
 
 
-def initial_proposal(rng, y, p, out):
+def initial_proposal(z, y, p, out):
     """Draw the first state given its observation, unless part of that is missing."""
     out[:] = p.initial_mean
     if complete(y):
         learn(y, p.observation_matrix, p.observation_intercept, p.initial_gain, out)
-        disturb(rng, p.initial_conditional_factor, out)
+        disturb(z, p.initial_conditional_factor, out)
     else:
-        disturb(rng, p.initial_factor, out)
+        disturb(z, p.initial_factor, out)
 
 
 def log_initial_proposal(x, y, p):
@@ -224,14 +223,14 @@ def log_initial_proposal(x, y, p):
     return log_density(x, mean, p.initial_factor)
 
 
-def proposal(rng, x, y, p, out):
+def proposal(z, x, y, p, out):
     """Draw the next state given its observation, unless part of that is missing."""
     affine(p.transition_matrix, x, p.transition_intercept, out)
     if complete(y):
         learn(y, p.observation_matrix, p.observation_intercept, p.gain, out)
-        disturb(rng, p.conditional_factor, out)
+        disturb(z, p.conditional_factor, out)
     else:
-        disturb(rng, p.transition_factor, out)
+        disturb(z, p.transition_factor, out)
 
 
 def log_proposal(x, x_prev, y, p):

@@ -21,9 +21,9 @@ class LocalLevelParams(NamedTuple):
     initial_sd: float
 
 
-def initial(rng, p):
+def initial(z, p):
     """Draw the first level."""
-    return rng.normal(p.initial_mean, p.initial_sd)
+    return p.initial_mean + p.initial_sd * z
 
 
 def log_initial(x, p):
@@ -31,9 +31,9 @@ def log_initial(x, p):
     return normal_logpdf(x, p.initial_mean, p.initial_sd)
 
 
-def transition(rng, x, p):
+def transition(z, x, p):
     """Draw the next level."""
-    return rng.normal(x, p.level_sd)
+    return x + p.level_sd * z
 
 
 def log_transition(x, x_prev, p):
@@ -58,10 +58,10 @@ def condition(y, mean, sd, noise_sd):
     return mean + gain * (y - mean), sd * sqrt(1.0 - gain)
 
 
-def initial_proposal(rng, y, p):
+def initial_proposal(z, y, p):
     """Draw the first level given its observation."""
     mean, sd = condition(y, p.initial_mean, p.initial_sd, p.observation_sd)
-    return rng.normal(mean, sd)
+    return mean + sd * z
 
 
 def log_initial_proposal(x, y, p):
@@ -70,10 +70,10 @@ def log_initial_proposal(x, y, p):
     return normal_logpdf(x, mean, sd)
 
 
-def proposal(rng, x, y, p):
+def proposal(z, x, y, p):
     """Draw the next level given its observation."""
     mean, sd = condition(y, x, p.level_sd, p.observation_sd)
-    return rng.normal(mean, sd)
+    return mean + sd * z
 
 
 def log_proposal(x, x_prev, y, p):

@@ -19,9 +19,9 @@ class RickerParams(NamedTuple):
     initial_sd: float
 
 
-def initial(rng, p):
+def initial(z, p):
     """Draw the first log-density of the population."""
-    return rng.normal(p.initial_mean, p.initial_sd)
+    return p.initial_mean + p.initial_sd * z
 
 
 def log_initial(x, p):
@@ -29,9 +29,9 @@ def log_initial(x, p):
     return normal_logpdf(x, p.initial_mean, p.initial_sd)
 
 
-def transition(rng, x, p):
+def transition(z, x, p):
     """Draw the log-density of the population one generation later."""
-    return rng.normal(p.log_growth + x - exp(x), p.process_sd)
+    return p.log_growth + x - exp(x) + p.process_sd * z
 
 
 def log_transition(x, x_prev, p):

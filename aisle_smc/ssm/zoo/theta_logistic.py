@@ -31,9 +31,9 @@ def grow(x, p):
     return x + p.growth * (1.0 - exp(p.theta * (x - p.log_capacity)))
 
 
-def initial(rng, p):
+def initial(z, p):
     """Draw the first log-abundance."""
-    return rng.normal(p.initial_mean, p.initial_sd)
+    return p.initial_mean + p.initial_sd * z
 
 
 def log_initial(x, p):
@@ -41,9 +41,9 @@ def log_initial(x, p):
     return normal_logpdf(x, p.initial_mean, p.initial_sd)
 
 
-def transition(rng, x, p):
+def transition(z, x, p):
     """Draw the next log-abundance."""
-    return rng.normal(grow(x, p), p.process_sd)
+    return grow(x, p) + p.process_sd * z
 
 
 def log_transition(x, x_prev, p):
@@ -61,10 +61,10 @@ def observe(rng, x, p):
     return rng.normal(x, p.observation_sd)
 
 
-def initial_proposal(rng, y, p):
+def initial_proposal(z, y, p):
     """Draw the first log-abundance given its observation."""
     mean, sd = condition(y, p.initial_mean, p.initial_sd, p.observation_sd)
-    return rng.normal(mean, sd)
+    return mean + sd * z
 
 
 def log_initial_proposal(x, y, p):
@@ -73,10 +73,10 @@ def log_initial_proposal(x, y, p):
     return normal_logpdf(x, mean, sd)
 
 
-def proposal(rng, x, y, p):
+def proposal(z, x, y, p):
     """Draw the next log-abundance given its observation."""
     mean, sd = condition(y, grow(x, p), p.process_sd, p.observation_sd)
-    return rng.normal(mean, sd)
+    return mean + sd * z
 
 
 def log_proposal(x, x_prev, y, p):

@@ -52,9 +52,9 @@ class LeverageStudentParams(NamedTuple):
 # --- the model ----------------------------------------------------------------------------------
 
 
-def initial(rng, p):
+def initial(z, p):
     """Draw the first log-variance from its stationary distribution."""
-    return rng.normal(p.mu, p.sigma / sqrt(1.0 - p.rho**2))
+    return p.mu + p.sigma / sqrt(1.0 - p.rho**2) * z
 
 
 def log_initial(x, p):
@@ -62,9 +62,9 @@ def log_initial(x, p):
     return normal_logpdf(x, p.mu, p.sigma / sqrt(1.0 - p.rho**2))
 
 
-def transition(rng, x, p):
+def transition(z, x, p):
     """Draw the next log-variance."""
-    return rng.normal(p.mu + p.rho * (x - p.mu), p.sigma)
+    return p.mu + p.rho * (x - p.mu) + p.sigma * z
 
 
 def log_transition(x, x_prev, p):
@@ -107,10 +107,10 @@ def respond(x, error, p):
     return mean + p.sigma * p.leverage * error, p.sigma * sqrt(1.0 - p.leverage**2)
 
 
-def leverage_transition(rng, x, y_prev, p):
+def leverage_transition(z, x, y_prev, p):
     """Draw the next log-variance, which answers to the return of today."""
     mean, sd = respond(x, y_prev * exp(-0.5 * x), p)
-    return rng.normal(mean, sd)
+    return mean + sd * z
 
 
 def leverage_log_transition(x, x_prev, y_prev, p):
@@ -126,10 +126,10 @@ def normal_score(error, df):
     return np.copysign(size, error)
 
 
-def leverage_student_transition(rng, x, y_prev, p):
+def leverage_student_transition(z, x, y_prev, p):
     """Draw the next log-variance, which answers to the normal score of today's error."""
     mean, sd = respond(x, normal_score(y_prev * exp(-0.5 * x), p.df), p)
-    return rng.normal(mean, sd)
+    return mean + sd * z
 
 
 def leverage_student_log_transition(x, x_prev, y_prev, p):
@@ -149,10 +149,10 @@ def lean(y, mean, sd):
     return mean + sd**2 * slope / (1.0 + sd**2 * curvature)
 
 
-def initial_proposal(rng, y, p):
+def initial_proposal(z, y, p):
     """Draw the first log-variance with a look at the return."""
     sd = p.sigma / sqrt(1.0 - p.rho**2)
-    return rng.normal(lean(y, p.mu, sd), sd)
+    return lean(y, p.mu, sd) + sd * z
 
 
 def log_initial_proposal(x, y, p):
@@ -161,9 +161,9 @@ def log_initial_proposal(x, y, p):
     return normal_logpdf(x, lean(y, p.mu, sd), sd)
 
 
-def proposal(rng, x, y, p):
+def proposal(z, x, y, p):
     """Draw the next log-variance with a look at its return."""
-    return rng.normal(lean(y, p.mu + p.rho * (x - p.mu), p.sigma), p.sigma)
+    return lean(y, p.mu + p.rho * (x - p.mu), p.sigma) + p.sigma * z
 
 
 def log_proposal(x, x_prev, y, p):
