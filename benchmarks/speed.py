@@ -2,9 +2,9 @@
 
     python benchmarks/speed.py --particles PYTHON --cuthbert PYTHON
 
-PYTHON is the interpreter of an environment that has that peer; without one its rows are left out.
+PYTHON is the interpreter of an environment with that peer; without one its rows are left out.
 Every figure is the best of several calls after a first one; the peers run right before ours, size
-by size, so that a machine that slows down slows both.  Results go to benchmarks/results/speed.json.
+by size, so that a machine that slows down slows both.  Results: benchmarks/results/speed.json.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 
 def plain(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the Python function behind a compiled one."""
-    return function.py_func if is_jitted(function) else function  # type: ignore[no-any-return, attr-defined]
+    return function.py_func if is_jitted(function) else function
 
 
 def where(function: Callable[..., Any]) -> str:
@@ -146,7 +146,7 @@ def compile_function(
     if not is_jitted(compiled):  # NUMBA_DISABLE_JIT
         return compiled, None
     try:
-        compiled.compile(signature)  # type: ignore[attr-defined]
+        compiled.compile(signature)
     except Exception as error:  # Numba's own errors have no common base, and it has bugs
         why = reason(str(error), plain(function), signature)
         raise TypeError(

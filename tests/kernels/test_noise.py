@@ -1,5 +1,6 @@
 """Normals in blocks: the same as the oracle's, normal to the far tail, and cut at whole blocks."""
 
+import itertools
 import math
 
 import numpy as np
@@ -17,7 +18,7 @@ def drawn(seed, shape, *cuts):
     rng = np.random.Generator(np.random.SFC64(seed))
     out = np.full(shape, np.nan)
     edges = [0, *cuts, shape[0] if isinstance(shape, tuple) else shape]
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in itertools.pairwise(edges):
         normals(rng, out, first, last)
     return out, rng
 
@@ -82,7 +83,7 @@ needs_many = pytest.mark.skipif(
 
 @needs_many
 def test_is_normal_to_the_far_tail():
-    # 2e7 draws, 5157 of them expected beyond the ziggurat: 7 % of those missing would score 5.
+    # 2e7 draws, 5157 of them expected beyond the ziggurat: 6.2 % of those missing would score 4.5.
     x, _ = drawn(11, (20_000_000,))
     assert max(abs(z) for z in scores(x).values()) < 4.5
 
@@ -90,10 +91,10 @@ def test_is_normal_to_the_far_tail():
 @needs_many
 def test_a_tail_that_starts_again_when_rejected_would_be_seen():
     # The negative twin: a rejected draw of the tail goes back to all layers, which loses the
-    # share of the tail that is rejected, 1 - r (1 - Phi(r)) / phi(r) = 6.6 %.
+    # share of the tail that is rejected, 1 - r (1 - Phi(r)) / phi(r) = 6.2 %.
     x, _ = drawn(11, (20_000_000,))
     far = np.abs(x) > 3.6541528853610088
-    lost = far & (np.random.default_rng(1).random(x.size) < 0.066)
+    lost = far & (np.random.default_rng(1).random(x.size) < 0.062)
     assert max(abs(z) for z in scores(x[~lost]).values()) > 4.5
 
 
