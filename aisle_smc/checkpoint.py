@@ -97,9 +97,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     return pickle.loads(body)
 
 
-def compare(
-    path: str | os.PathLike[str], then: Mapping[str, str], now: Mapping[str, str]
-) -> None:
+def compare(path: str | os.PathLike[str], then: Mapping[str, str], now: Mapping[str, str]) -> None:
     """Raise unless a run in a file was made from what is given now.
 
     Parameters
@@ -177,9 +175,7 @@ def _feed(value: Any, write: Callable[[bytes], None], seen: set[int]) -> None:
         write((type(value).__qualname__ if " at 0x" in text else text).encode())
 
 
-def _feed_function(
-    function: FunctionType, write: Callable[[bytes], None], seen: set[int]
-) -> None:
+def _feed_function(function: FunctionType, write: Callable[[bytes], None], seen: set[int]) -> None:
     try:
         write(textwrap.dedent(inspect.getsource(function)).encode())
     except (OSError, TypeError):

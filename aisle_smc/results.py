@@ -197,7 +197,7 @@ def _attributes(posterior: Any) -> dict[str, Any]:
 
 
 def _components(names: Sequence[str], values: Array, ndim: int) -> list[tuple[str, Array]]:
-    """Return an array of `ndim` dimensions for each component: the array itself if there is one."""
+    """Return each component as an array of `ndim` dimensions."""
     if values.ndim == ndim:
         return [(names[0], values)]
     return [(name, values[..., k]) for k, name in enumerate(names)]
@@ -215,28 +215,22 @@ def _predictive(posterior: Any) -> tuple[Array, Array]:
     model, y = posterior.model, posterior.y
     u = model.covariate_rows(posterior.u, y.shape[0])
     prior = model.prior
-    values = prior.with_constants(posterior.parameters)
     place = [prior.names.index(name) for name in model.parameter_names]
+    values = prior.with_constants(posterior.parameters)[..., place]
     chains, draws = posterior.parameters.shape[:2]
-    chosen = np.arange(draws)
-    observe_path: Callable[..., None] | None = None
+    # The functions do not depend on the parameters, only on their kind.
+    observe = model.bind(model.params(*values[0, 0].tolist()), y, u).population.observe
+    observe_path = _path_observer(observe)
+    count = draws if is_jitted(observe) else min(draws, max(INTERPRETED_DRAWS // chains, 1))
+    chosen = np.unique(np.linspace(0, draws - 1, count).astype(int))
+    out = np.empty((chains, chosen.size, *y.shape), dtype=np.float32)
+    seen = np.empty(y.shape)
     for c in range(chains):
         rng = stream(posterior.seed, 2**31, 2, c)
         for row, k in enumerate(chosen):
-            params = model.params(*values[c, k, place].tolist())
-            bound = model.bind(params, y, u)
-            if observe_path is None:
-                observe_path = _path_observer(bound.population.observe)
-                if not is_jitted(observe_path):
-                    most = max(INTERPRETED_DRAWS // chains, 1)
-                    chosen = np.unique(np.linspace(0, draws - 1, most).astype(int))
-                out = np.empty((chains, chosen.size, *y.shape), dtype=np.float32)
-                seen = np.empty(y.shape)
-            path = posterior.states[c, chosen[row]].astype(np.float64)
-            observe_path(rng, params, y, u, path, seen)
+            path = posterior.states[c, k].astype(np.float64)
+            observe_path(rng, model.params(*values[c, k].tolist()), y, u, path, seen)
             out[c, row] = seen
-            if row + 1 == chosen.size:
-                break
     return chosen, out
 
 
@@ -250,8 +244,6 @@ def _path_observer(observe: Callable[..., None]) -> Callable[..., None]:
         for t in range(x.shape[0]):
             before = max(t - 1, 0)
             y_prev = y[before : before + 1] if t > 0 else nothing
-            observe(
-                rng, t, p, y_prev, u, x[t : t + 1], x[before : before + 1], out[t : t + 1]
-            )
+            observe(rng, t, p, y_prev, u, x[t : t + 1], x[before : before + 1], out[t : t + 1])
 
-    return specialised(observe_path) if is_jitted(observe) else observe_path  # type: ignore[no-any-return]
+    return specialised(observe_path) if is_jitted(observe) else observe_path

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aisle_smc
+from aisle_smc.arguments import check_count
 from aisle_smc.cli.folder import CHECKPOINT, claim, finish, is_finished
 from aisle_smc.cli.model_file import Loaded, load_model
 from aisle_smc.cli.observations import Observations, load_observations
@@ -51,9 +52,16 @@ def fit(options: argparse.Namespace, out: Terminal, err: Terminal, command: str)
         model, options.data, options.column, _names(options.covariates), options.time
     )
     first = options.model == "StochasticVolatility" and options.data == "wti"
-    draws = options.draws or (FIRST_DRAWS if first else DRAWS)
-    tune = options.tune if options.tune is not None else (FIRST_TUNE if first else TUNE)
-    n = options.particles or (FIRST_PARTICLES if first else None)
+    draws = _given(options.draws, FIRST_DRAWS if first else DRAWS)
+    tune = _given(options.tune, FIRST_TUNE if first else TUNE)
+    n = _given(options.particles, FIRST_PARTICLES if first else None)
+    for what, count in (
+        ("--draws", draws),
+        ("--chains", options.chains),
+        ("--particles", _given(n, 1)),
+    ):
+        check_count(what, count)
+    check_count("--workers", _given(options.workers, 1))
     folder = Path(options.out)
     settings = {
         "model": options.model,
@@ -220,6 +228,11 @@ def save_draws(posterior: Any, time: Any, path: Path) -> None:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def _given(value: Any, otherwise: Any) -> Any:
+    """Return an option, or what it is if it was not given."""
+    return otherwise if value is None else value
 
 
 def _names(text: str) -> list[str]:

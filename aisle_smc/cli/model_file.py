@@ -140,7 +140,8 @@ def _run(path: Path) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        stack = traceback.extract_tb(error.__traceback__)
+        frames = [frame for frame in stack if Path(frame.filename).resolve() == path.resolve()]
         line = getattr(error, "lineno", None) or (frames[-1].lineno if frames else None)
         where = f", line {line}" if line else ""
         raise ValueError(

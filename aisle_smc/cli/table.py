@@ -88,8 +88,10 @@ class Table:
                     f"line {self.lines[i]} is empty there"
                 )
         read = _numbers(cells)
-        if read is None:
-            read = _dates(cells)
+        try:
+            read = _dates(cells) if read is None else read
+        except ValueError as error:
+            raise ValueError(f"time column {name!r} of {self.path} is unclear: {error}") from None
         if read is None:
             bad = next((i for i, cell in enumerate(cells) if _dates([cell]) is None), 0)
             raise ValueError(
@@ -195,18 +197,18 @@ def _dates(cells: Sequence[str]) -> Array | None:
         return _whole_days(np.array(iso, dtype="datetime64[s]"))
     except ValueError:
         pass
-    read: Array | None = None
+    read = []
     for form in FORMATS:
         try:
             moments = [datetime.strptime(cell, form) for cell in cells]
         except ValueError:
             continue
-        found = _whole_days(np.array(moments, dtype="datetime64[s]"))
-        # 01/02/2019 is January or February: the order of the rows decides.
-        if (np.diff(found).astype(np.int64) >= 0).all():
-            return found
-        read = found if read is None else read
-    return read
+        read.append(_whole_days(np.array(moments, dtype="datetime64[s]")))
+    # 01/02/2019 is January or February: the order of the rows decides, or else nobody can.
+    ordered = [days for days in read if (np.diff(days).astype(np.int64) >= 0).all()]
+    if len(ordered) > 1 and not all(np.array_equal(ordered[0], days) for days in ordered):
+        raise ValueError("it could be day/month or month/day; write dates as 2019-01-31")
+    return next(iter([*ordered, *read]), None)
 
 
 def _whole_days(moments: Array) -> Array:

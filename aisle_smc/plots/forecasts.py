@@ -79,7 +79,9 @@ def plot_forecast(
     joined = np.concatenate([states[:, -1:], future_x], axis=1)
     now = np.concatenate([time[-1:], ahead])
     scale = view.scale if view.scale is not None and states.shape[2] == 1 else None
-    x_names = [view.state] if view.state and states.shape[2] == 1 else posterior.model.state_names
+    x_names = [f"State {name}" for name in posterior.model.state_names]
+    if view.state and states.shape[2] == 1:
+        x_names = [view.state]
     y_names = [view.observation] if view.observation and y.shape[1] == 1 else []
     y_names = y_names or list(posterior.model.observation_names)
     rows = min(y.shape[1] + states.shape[2], PANELS_AT_MOST)

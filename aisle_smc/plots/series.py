@@ -86,8 +86,9 @@ def _panels(model: Any, view: View, medians: Floats, y: Floats) -> list[_Panel]:
     panels = [
         _Panel(title=seen[j], observation=j) for j in range(y.shape[1]) if j not in host.values()
     ]
-    for i, name in enumerate(states):
-        title = f"{name} and {seen[host[i]]}" if i in host else name
+    for i, state in enumerate(states):
+        name = state if view.state else f"state {state}"
+        title = f"{seen[host[i]]}, with {name}" if i in host else f"{name[:1].upper()}{name[1:]}"
         panels.append(_Panel(title=title, state=i, observation=host.get(i, -1)))
     return panels[:PANELS_AT_MOST]
 

@@ -136,7 +136,9 @@ def _when(time: Array, t: int) -> str:
 
 def _states_caption(posterior: Any, view: View, time: Array) -> str:
     missing = int(np.isnan(posterior.y).sum())
-    bridged = f" {missing} missing observations are bridged by the model." if missing else ""
+    bridged = {0: "", 1: " One missing observation is bridged by the model."}.get(
+        missing, f" {missing} missing observations are bridged by the model."
+    )
     if view.scale is None or posterior.states.ndim != 3:
         return (
             "What the state was, given every observation: the median of the trajectories drawn "

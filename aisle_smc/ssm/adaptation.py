@@ -76,7 +76,7 @@ class RandomWalk:
 
 def _lower(root: Floats) -> Floats:
     """Return the lower-triangular root of ``root root'``."""
-    upper = np.linalg.qr(root.T, mode="r")
+    upper: Floats = np.linalg.qr(root.T).R
     signs = np.where(np.diag(upper) < 0.0, -1.0, 1.0)
     return np.ascontiguousarray((upper * signs[:, None]).T)
 
@@ -151,7 +151,7 @@ class Mixture:
     def sample(self, rng: np.random.Generator, n: int) -> Floats:
         """Draw `n` points, shape (n, d)."""
         counts = rng.multinomial(n, self.weights)
-        drawn = [part.sample(rng, m) for part, m in zip(self.parts, counts, strict=True)]
+        drawn = [part.sample(rng, m) for part, m in zip(self.parts, counts, strict=True) if m]
         return np.concatenate(drawn)
 
     def log_density(self, z: Floats) -> Floats:
@@ -230,7 +230,9 @@ def fit_mixture(z: Floats, floor: Floats) -> Mixture:
             spread = (z - mean).T @ ((z - mean) * b[:, None])
             spread = (spread + prior * 0.5 ** (1.0 + 2.0 / d) * pooled) / (count + prior)
             parts.append(StudentT(location=mean, root=np.linalg.cholesky(spread)))
-        log_q = np.stack([np.log(w) + p.log_normal(z) for w, p in zip(weights, parts, strict=True)])
+        log_q = np.stack(
+            [np.log(w) + p.log_normal(z) for w, p in zip(weights, parts, strict=True)]
+        )
         belongs = np.exp(log_q - log_q.max(axis=0))
         belongs /= belongs.sum(axis=0)
     return Mixture(weights=np.array([*(0.9 * weights), 0.1]), parts=(*parts, wide))

@@ -140,8 +140,9 @@ class Chain:
 
     # What a checkpoint holds of a chain, beside the generator.
     _FIELDS = (
-        "walk point phase done accepted degenerate jumps jumps_accepted trail kept which moved"
-    ).split()
+        *("walk", "point", "phase", "done", "accepted", "degenerate", "jumps", "jumps_accepted"),
+        *("trail", "kept", "which", "moved"),
+    )
 
     def _commit(self) -> None:
         """Note where the chain stands: the state of its generator and how long its lists are."""

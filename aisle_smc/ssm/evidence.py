@@ -71,6 +71,11 @@ class EvidenceFilter:
         sort: bool = False,
     ) -> None:
         check_count("n", n)
+        if not isinstance(resampler, Scheme):
+            raise TypeError(
+                "resampler must be one of multinomial, residual, stratified, systematic, ssp and "
+                f"killing; got {resampler!r}; a scheme of your own works with particle_filter"
+            )
         self.model, self.n, self.proposal = model, n, proposal
         self.resampler, self.threshold, self.sort = resampler, float(threshold), sort
         self.y = model.observations(y)

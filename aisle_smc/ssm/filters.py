@@ -286,7 +286,7 @@ def particle_filter(
             raise degenerate(model, p, series, stage, particles, record.ess)
         log_drawn = None
         if proposal.auxiliary and particles.ancestors is not None and before is not None:
-            log_eta = bound.look_ahead(stage.t, before.x)
+            log_eta = stage.lookahead(before)
             log_drawn = None if log_eta is None else before.log_w + log_eta
         record.write(stage.t, particles, log_drawn)
         before = particles

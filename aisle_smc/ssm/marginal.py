@@ -64,7 +64,7 @@ def marginal_evidence(
 ) -> MarginalEvidence:
     """Estimate the evidence of a model with its parameters integrated out.
 
-    With parameters ``z_i`` from a mixture `q` of Student-t distributions fitted to the posterior draws,
+    With parameters ``z_i`` from a mixture `q` of Student-t distributions, fitted to the draws,
 
         p(y) ~ (1/m) sum_i w_i,    w_i = Z_hat(z_i) p(z_i) / q(z_i),
 

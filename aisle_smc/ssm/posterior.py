@@ -1,4 +1,4 @@
-"""What a run of Markov chains returns: draws of parameters and states, and how far to trust them."""
+"""What Markov chains return: draws of parameters and states, and how far to trust them."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Posterior:
     accepted: npt.NDArray[np.bool_]
     acceptance: Floats
     degenerate: npt.NDArray[Any]
-    proposal: Proposal = Bootstrap()
+    proposal: Proposal = Bootstrap()  # noqa: RUF009 - a frozen value
     log_evidence_sd: float = float("nan")
     seconds: float = 0.0
     seed: int = 0
@@ -249,14 +249,15 @@ class Posterior:
 
 def _summarise(names: tuple[str, ...], parameters: Floats) -> Summary:
     try:
+        import arviz_stats
         from arviz_base import from_dict
-        from arviz_stats import summary
     except ImportError as error:
         raise ImportError(
             f"a summary needs ArviZ ({error}); install it: pip install 'aisle-smc[report]'"
         ) from None
     draws = {name: parameters[..., k] for k, name in enumerate(names)}
-    table = summary(
+    # ArviZ's own name for it, called through the module: it has no annotations.
+    table: Any = arviz_stats.summary(  # type: ignore[attr-defined,no-untyped-call]
         from_dict({"posterior": draws}), fmt="wide", ci_kind="hdi", ci_prob=0.94, round_to="none"
     )
     theirs = {"hdi_3%": "hdi94_lb", "hdi_97%": "hdi94_ub"}

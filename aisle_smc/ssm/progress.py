@@ -64,7 +64,5 @@ class Progress:
         self._said = time.monotonic()
         rate = (self.done - self.first) / max(self._said - self._began, 1e-9)
         left = (self.total - self.done) / rate if rate > 0.0 else float("inf")
-        text = (
-            f"pmmh: {self.done} of {self.total} iterations, {rate:.0f}/s, {note}, {left:.0f} s left"
-        )
-        print(text, file=sys.stderr, flush=True)
+        text = f"pmmh: {self.done} of {self.total} iterations, {rate:.0f}/s, {note}"
+        print(f"{text}, {left:.0f} s left", file=sys.stderr, flush=True)

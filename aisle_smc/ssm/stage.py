@@ -35,7 +35,17 @@ class FilterStage:
 
     def lookahead(self, particles: Particles) -> Floats | None:
         """Return the look-ahead weights for this time's observation."""
-        return self.bound.look_ahead(self.t, particles.x)
+        log_eta = self.bound.look_ahead(self.t, particles.x)
+        if log_eta is None:
+            return None
+        if not largest(log_eta) < math.inf:
+            raise nan_density(
+                self.bound.model, self.bound.p, self.bound.y, self.t, particles.x, log_eta
+            )
+        # A look that rejects every particle would stop the filter; it is as good as none.
+        return (
+            np.zeros_like(log_eta) if largest(particles.log_w + log_eta) == -math.inf else log_eta
+        )
 
     def move(self, particles: Particles, rng: np.random.Generator) -> Particles:
         """Move the particles to this time and weigh them by its observation."""

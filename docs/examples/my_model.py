@@ -1,7 +1,7 @@
 """A model to start from: a growth rate that wanders, seen through counts.
 
-    aisle check --model docs/examples/my_model.py:model
-    aisle fit --model docs/examples/my_model.py:model --data my.csv --column count
+To look it over: ``aisle check --model docs/examples/my_model.py:model``; to fit it:
+``aisle fit --model docs/examples/my_model.py:model --data my.csv --column count``.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class State(NamedTuple):
 
 def initial(rng: Generator) -> State:
     """Draw the state at the first observation."""
-    return State(rng.normal(3.0, 1.5), rng.normal(0.0, 0.2))
+    return State(rng.normal(3.0, 1.0), rng.normal(0.0, 0.1))
 
 
 def transition(rng: Generator, x: State, p: Params) -> State:
     """Draw the next state."""
-    return State(x.log_mean + x.growth, rng.normal(0.9 * x.growth, p.wander))
+    return State(x.log_mean + x.growth, rng.normal(0.8 * x.growth, p.wander))
 
 
 def log_observation(y: float, x: State, p: Params) -> float:
@@ -56,6 +56,6 @@ model = StateSpaceModel(
     transition=transition,
     log_observation=log_observation,
     observe=observe,
-    prior={"wander": halfnorm(scale=0.2), "dispersion": gamma(4.0, scale=5.0)},
+    prior={"wander": halfnorm(scale=0.1), "dispersion": gamma(4.0, scale=5.0)},
     name="wandering growth",
 )

@@ -18,6 +18,7 @@ from aisle_kernels.noise import BLOCK
 from aisle_kernels.vecmath import log
 from aisle_kernels.weights import exponentiate
 
+
 @specialised
 def _copy(source, target):
     flat_source, flat_target = source.reshape(source.size), target.reshape(target.size)
@@ -105,6 +106,15 @@ def evidence_loop(
                     for i in range(n):
                         log_v[i] = log_w[i] + scratch[i]
                     m, s, q = exponentiate(log_v, w)
+                    if m == -np.inf:
+                        # A look that rejects every particle is as good as none.
+                        scratch[:] = 0.0
+                        m, s, q = exponentiate(log_w, w)
+                    if not m < np.inf:
+                        log_w[:] = log_v
+                        log_evidence[t] = m
+                        _copy(source, x)
+                        return log_z, t
                 if s * s / q < threshold * n:
                     log_z += m + log(s / n)
                     for k in range(count(n, n)):
