@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from aisle_kernels import weights as kernels
 
+from aisle_smc.arguments import check_count
 from aisle_smc.arrays import Array, Floats, Integers
 from aisle_smc.errors import DegenerateWeights
 from aisle_smc.resampling import Resampler, systematic
@@ -132,17 +133,26 @@ class Particles:
 
         Raises
         ------
+        ValueError
+            If a weight is NaN or ``+inf``, or `m` is not what the scheme can draw.
         DegenerateWeights
             If no particle has positive weight.
         """
+        if m is not None:
+            check_count("m", m)
         log_v = self.log_w if log_eta is None else self.log_w + log_eta
         w = np.empty_like(log_v)
         kernels.exponentiate(log_v, w)
         log_mean = float(kernels.log_mean_exp(log_v))
-        if not math.isfinite(log_mean):
+        if not log_mean < math.inf:
+            i = int(np.flatnonzero(~(log_v < math.inf))[0])
+            raise ValueError(
+                f"weights and look-ahead must be finite or -inf; their sum at {i} is {log_v[i]} "
+                f"(log-weight {self.log_w[i]})"
+            )
+        if log_mean == -math.inf:
             raise DegenerateWeights(
-                f"cannot resample: the mean weight of {self.n} particles is exp({log_mean})",
-                t=-1,
+                f"cannot resample: none of {self.n} particles has positive weight", t=-1
             )
         ancestors, new_w = resampler.draw(w, self.n if m is None else m, rng)
         log_w = np.zeros(ancestors.shape[0]) if new_w is None else np.log(new_w)
@@ -171,8 +181,14 @@ class Particles:
         return np.tensordot(self.weights, np.asarray(f(self.x)), axes=1)
 
     def sample(self, m: int, rng: np.random.Generator, resampler: Resampler = systematic) -> Any:
-        """Draw `m` equally weighted states."""
-        return self.resample(resampler, rng, m=m).x
+        """Draw `m` equally weighted states, by a scheme that gives equal weights."""
+        drawn = self.resample(resampler, rng, m=m)
+        if drawn.log_w.any():
+            raise ValueError(
+                f"{resampler!r} gives its draws unequal weights; use another scheme, for example "
+                "systematic"
+            )
+        return drawn.x
 
 
 def merge(
@@ -197,7 +213,7 @@ def merge(
     Raises
     ------
     ValueError
-        If there is no population, or not one proposal for each.
+        If there is no population, not one proposal for each, or a weight is NaN or ``+inf``.
 
     References
     ----------
@@ -215,9 +231,23 @@ def merge(
     log_w = np.concatenate([p.log_w + p.log_z for p in populations])
     if log_proposals is not None:
         sizes = np.array([p.n for p in populations])
-        log_q = np.stack([np.asarray(q(x), dtype=np.float64) for q in log_proposals])
+        log_q = np.empty((len(populations), x.shape[0]))
+        for k, log_proposal in enumerate(log_proposals):
+            value = np.asarray(log_proposal(x), dtype=np.float64)
+            if value.shape != log_w.shape:
+                raise ValueError(
+                    f"log_proposals[{k}] must return shape {log_w.shape}, one log-density per "
+                    f"particle of all populations; it returned shape {value.shape}"
+                )
+            log_q[k] = value
         own = log_q[np.repeat(np.arange(len(populations)), sizes), np.arange(x.shape[0])]
         log_shares = np.log(sizes / sizes.sum())
         log_w = log_w + own - np.logaddexp.reduce(log_q + log_shares[:, None], axis=0)
-    log_z = float(np.max(log_w))
+    log_z = float(kernels.largest(log_w))
+    if not log_z < math.inf:
+        i = int(np.flatnonzero(~(log_w < math.inf))[0])
+        raise ValueError(
+            f"merged log-weights must be finite or -inf; that of particle {i} is {log_w[i]}; "
+            "log_proposals must be finite where their own population has particles"
+        )
     return Particles(x, log_w - log_z, log_z) if math.isfinite(log_z) else Particles(x, log_w)

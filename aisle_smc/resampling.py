@@ -73,6 +73,11 @@ class Scheme:
 
     def draw(self, w: Floats, m: int, rng: np.random.Generator) -> tuple[Integers, Floats | None]:
         """Draw `m` equally weighted ancestors, see :class:`Resampler`."""
+        if self.name == "killing" and m != w.shape[0]:
+            raise ValueError(
+                f"killing keeps the number of particles, {w.shape[0]}; asked for {m}; use another "
+                "scheme, for example systematic"
+            )
         ancestors = np.empty(m, dtype=np.int64)
         self.kernel(w, rng.random(self.uniforms(w.shape[0], m)), ancestors)
         return ancestors, None
@@ -94,13 +99,16 @@ class Optimal:
     """
 
     def draw(self, w: Floats, m: int, rng: np.random.Generator) -> tuple[Integers, Floats | None]:
-        """Draw `m` distinct ancestors and their weights, see :class:`Resampler`."""
+        """Draw `m` distinct ancestors and their weights, see :class:`Resampler`.
+
+        Fewer if fewer have positive weight: all those are then kept.
+        """
         n = w.shape[0]
         ancestors = np.empty(m, dtype=np.int64)
         new_w = np.empty(m)
         u = rng.random(kernels.optimal_uniforms(n, m))
         kept = kernels.optimal(w, u, ancestors, new_w)
-        return ancestors[:kept], m * new_w[:kept]
+        return ancestors[:kept], kept * new_w[:kept]
 
     def __repr__(self) -> str:
         return "optimal"

@@ -183,7 +183,7 @@ def arrow_complaints(name: str, source: str, *, is_package: bool = False) -> lis
             said.append(f"{name}:{found.line} imports {target}, a room in no layer")
         elif height[other] > height[room] and not (found.deferred and other in DEFERRED_ROOMS):
             said.append(f"{name}:{found.line} imports {target}, which lies above it")
-        elif other == "cli" and room != "cli":
+        elif other == "cli" and room not in {"cli", "__main__"}:
             said.append(f"{name}:{found.line} imports the command line")
     return said
 

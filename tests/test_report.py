@@ -200,7 +200,7 @@ def test_a_good_run_is_called_good():
         ({"ess": 50.0}, "worth only 50"),
         ({"ess": np.nan}, "too few draws"),
         ({"acceptance": 0.01}, "stand still"),
-        ({"degenerate": 900}, "900 proposed"),
+        ({"degenerate": 900}, "900 proposals"),
         ({"khat": 0.9}, "not to be relied on"),
         ({"error": 1.5}, "mean nothing"),
         ({"error": np.nan}, "log-evidence"),

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["plot_pairs", "plot_traces"]
 
 DOTS_AT_MOST = 4000
+# Share of the draws of a parameter that lies outside of the panels, on each side.
+OUTSIDE = 0.005
 POINTS_OF_A_TRACE = 1500
 
 
@@ -47,12 +49,14 @@ def plot_pairs(posterior: Any, *, width: float = WIDE) -> Figure:
     Notes
     -----
     On the diagonal, histograms with the prior as a line; below it, draws with the smallest regions
-    that hold 50 and 90 % of them; above it, correlations.  The first eight parameters are shown.
+    that hold 50 and 90 % of them; above it, correlations.  The first eight parameters are shown, and of each what lies
+    within its 0.5 and 99.5 % points and a margin.
     """
     draws = posterior.parameters.reshape(-1, len(posterior.names))[:, :PANELS_AT_MOST]
     names = posterior.names[:PANELS_AT_MOST]
     k = len(names)
     side = min(width / k, 2.6)
+    limits = _limits(draws)
     with style():
         figure, axes = canvas(k, k, width=max(side * k, 3.2), heights=[side * 0.86] * k)
         for i in range(k):
@@ -63,15 +67,20 @@ def plot_pairs(posterior: Any, *, width: float = WIDE) -> Figure:
                     _correlation(one, draws[:, j], draws[:, i])
                     continue
                 if i == j:
-                    _marginal(one, draws[:, i], _prior_density(posterior.model, names[i]))
+                    _marginal(
+                        one, draws[:, i], limits[:, i], _prior_density(posterior.model, names[i])
+                    )
                 else:
-                    _joint(one, draws[:, j], draws[:, i])
+                    _joint(one, draws[:, (j, i)], limits[:, (j, i)])
                 _ticks(one, left=j == 0 and i > 0, bottom=i == k - 1, narrow=side < 1.6)
                 if i == k - 1:
                     one.set_xlabel(names[j], color=INK)
                 if j == 0 and i > 0:
                     one.set_ylabel(names[i], color=INK)
-        _share(axes, draws)
+                margin = 0.03 * np.ptp(limits, axis=0) + (np.ptp(limits, axis=0) == 0)
+                one.set_xlim(limits[0, j] - margin[j], limits[1, j] + margin[j])
+                if j < i:
+                    one.set_ylim(limits[0, i] - margin[i], limits[1, i] + margin[i])
         say(figure, axes[0, 0])
     return figure
 
@@ -140,27 +149,35 @@ def _ranks(axes: Axes, chains: Floats) -> None:
     axes.grid(False)
 
 
-def _marginal(axes: Axes, values: Floats, prior: Any) -> None:
+def _marginal(axes: Axes, values: Floats, limits: Floats, prior: Any) -> None:
     bins = int(np.clip(np.sqrt(values.size), 12, 40))
-    axes.hist(values, bins=bins, density=True, color=BLUE, alpha=0.45, label="posterior")
+    low, high = limits if limits[1] > limits[0] else (limits[0] - 0.5, limits[0] + 0.5)
+    weights = np.full(values.size, bins / (values.size * (high - low)))
+    axes.hist(
+        values, bins=bins, range=(low, high), weights=weights, color=BLUE, alpha=0.45,
+        label="posterior",
+    )  # fmt: skip
     if prior is not None:
-        x = np.linspace(values.min(), values.max(), 200)
+        x = np.linspace(low, high, 200)
         axes.plot(x, prior(x), color=INK, lw=1.0, ls=(0, (3, 2)), label="prior")
     axes.set_ylim(bottom=0)
 
 
-def _joint(axes: Axes, x: Floats, y: Floats) -> None:
+def _joint(axes: Axes, pairs: Floats, limits: Floats) -> None:
     from scipy.ndimage import gaussian_filter
 
-    step = max(1, x.size // DOTS_AT_MOST)
-    axes.plot(x[::step], y[::step], "o", ms=1.4, mew=0, color=BLUE, alpha=0.25, rasterized=True)
-    counts, x_edges, y_edges = np.histogram2d(x, y, bins=48)
-    density = np.pad(gaussian_filter(counts, 2.2, mode="constant"), 1)
-    if density.max() <= 0 or np.ptp(x) == 0 or np.ptp(y) == 0:
+    step = max(1, pairs.shape[0] // DOTS_AT_MOST)
+    x, y = pairs[::step].T
+    axes.plot(x, y, "o", ms=1.4, mew=0, color=BLUE, alpha=0.25, rasterized=True)
+    if not (limits[1] > limits[0]).all():
         return
+    counts, x_edges, y_edges = np.histogram2d(pairs[:, 0], pairs[:, 1], bins=48, range=limits.T)
+    density = np.pad(gaussian_filter(counts, 2.2, mode="constant"), 1)
     ordered = np.sort(density.ravel())[::-1]
-    mass = np.cumsum(ordered) / ordered.sum()
-    contours = sorted({float(ordered[np.searchsorted(mass, share)]) for share in (0.9, 0.5)})
+    # Draws beyond the limits count too: the regions hold their share of all of them.
+    mass = np.cumsum(ordered) / ordered.sum() * counts.sum() / pairs.shape[0]
+    at = np.minimum(np.searchsorted(mass, (0.9, 0.5)), ordered.size - 1)
+    contours = sorted({float(level) for level in ordered[at]})
     axes.contour(
         _middles(x_edges), _middles(y_edges), density.T, levels=contours, colors=INK,
         linewidths=0.8,
@@ -201,12 +218,10 @@ def _ticks(axes: Axes, *, left: bool, bottom: bool, narrow: bool) -> None:
     axes.spines["left"].set_visible(left)
 
 
-def _share(axes: Array, draws: Floats) -> None:
-    """Give every column and row of pairs the limits of its parameter."""
-    low, high = draws.min(axis=0), draws.max(axis=0)
-    pad = 0.03 * np.where(high > low, high - low, np.maximum(np.abs(high), 1.0))
-    for i in range(draws.shape[1]):
-        for j in range(i + 1):
-            axes[i, j].set_xlim(low[j] - pad[j], high[j] + pad[j])
-            if j < i:
-                axes[i, j].set_ylim(low[i] - pad[i], high[i] + pad[i])
+def _limits(draws: Floats) -> Floats:
+    """Return what is shown of each parameter, shape (2, k): the bulk, not the last outlier."""
+    low, high = np.quantile(draws, (OUTSIDE, 1.0 - OUTSIDE), axis=0)
+    pad = 0.12 * np.where(high > low, high - low, np.maximum(np.abs(high), 1.0))
+    return np.stack(
+        [np.maximum(low - pad, draws.min(axis=0)), np.minimum(high + pad, draws.max(axis=0))]
+    )

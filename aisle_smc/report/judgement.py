@@ -129,11 +129,12 @@ def _vanished(posterior: Any, draws: int) -> tuple[Finding, ...]:
     count = int(np.sum(posterior.degenerate))
     if count == 0:
         return ()
+    at = "one proposal" if count == 1 else f"{count} proposals"
     return (
         Finding(
             good=count < 0.05 * draws,
-            text=f"At {count} proposed parameters every particle lost its weight; they count as "
-            "impossible and were rejected.",
+            text=f"Every particle lost its weight at {at} for the parameters; such parameters "
+            "count as impossible and are rejected.",
         ),
     )
 

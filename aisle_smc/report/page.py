@@ -325,6 +325,7 @@ def _prose(text: str) -> str:
     """Escape a sentence; give negative numbers their sign and keep dates on one line."""
     text = re.sub(r"(?<=\d)-(?=\d)", "\N{NON-BREAKING HYPHEN}", text)
     text = re.sub(r"(?<![\w\N{NON-BREAKING HYPHEN}])-(?=\d)", "\N{MINUS SIGN}", text)
+    text = text.replace(" ~ ", "\N{NO-BREAK SPACE}~\N{NO-BREAK SPACE}")
     return escape(re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text))
 
 

@@ -168,7 +168,7 @@ class Population:
         """Draw one state or observation for each particle into `out`."""
         if "z" in self.dialect.functions[role][1]:
             noise = np.empty(out.shape)
-            normals(given["rng"], noise, 0, noise.shape[0])
+            normals(given["rng"], noise, 0, out.shape[0])
             rows = {**rows, "z": noise}
         self.dialect.draw(role, given, rows, out)
 

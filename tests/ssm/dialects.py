@@ -7,6 +7,7 @@ observation of two, takes its noise as `z`, and has every optional function.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -106,6 +107,7 @@ def _gaussian(x, mean, sd):
     return -0.5 * ((x - mean) / sd) ** 2 - (math.log(sd) + 0.5 * LOG_2PI)
 
 
+@lru_cache
 def trend(kind, **options):
     """The trend in the dialect of `kind`; per-particle and whole-population functions are alike.
 

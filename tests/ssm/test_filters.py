@@ -100,7 +100,7 @@ def ratios(log_evidence_estimates, truth=LEVEL_EXACT.log_evidence):
     ids=repr,
 )
 def test_evidence_is_unbiased(proposal, resampler):
-    """2000 runs: the relative standard error is 1 to 4 %, so a bias of 4 to 16 % fails."""
+    """2000 runs: the relative standard error is 0.3 to 2 %, so a bias of 2 to 8 % fails."""
     for n in [2, 5, 50]:
         for threshold in [0.0, 0.5, 1.1]:
             rng = stream(n, int(10 * threshold))
@@ -108,14 +108,13 @@ def test_evidence_is_unbiased(proposal, resampler):
                 LEVEL, LEVEL_Y, n, proposal=proposal, resampler=resampler, threshold=threshold
             )
             found = ratios([run(LEVEL_PARAMS, rng) for _ in range(2000)])
-            print("CELL", proposal, resampler, n, threshold, found.std(), score(found, 1.0))
             assert abs(score(found, 1.0)) < 4, (n, threshold)
 
 
 @pytest.mark.parametrize("resampler", [s for s in SCHEMES if s is not systematic], ids=repr)
 @pytest.mark.parametrize("proposal", PROPOSALS[1:], ids=repr)
 def test_evidence_is_unbiased_in_the_python_loop(proposal, resampler):
-    """400 runs: a bias of 10 to 35 % fails."""
+    """400 runs: a bias of 4 to 18 % fails."""
     stage = level_stage(proposal)
     for n in [2, 5, 50]:
         for threshold in [0.5, 1.1]:
@@ -145,20 +144,22 @@ def level_stage(proposal):
     ],
 )
 def test_known_defects_fail_the_same_test(defect, passes):
-    """Negative twins in plain Python, 2000 runs at n = 5, resampling at every step."""
+    """Negative twins in plain Python, 1500 runs at n = 10, resampling at every step."""
     model, us = Plain(functions=LEVEL.functions()), np.zeros(LEVEL_Y.size)
+    p = LEVEL_PARAMS._replace(observation_sd=1.0)
+    truth = kalman_filter(local_level_system(p), LEVEL_Y).log_evidence
     forgetful = defect.startswith("residual")
     resample = forgetful_residual if forgetful else systematic_kernel
     uniforms = residual_uniforms if forgetful else systematic_uniforms
     rng = stream(3)
     found = [
         filter_one_by_one(
-            model, LEVEL_PARAMS, LEVEL_Y, us, 5, rng, resample, uniforms,
+            model, p, LEVEL_Y, us, 10, rng, resample, uniforms,
             threshold=1.1, auxiliary=defect in ("", "look-ahead kept"), defect=defect,
         ).log_evidence[-1]
-        for _ in range(2000)
+        for _ in range(1500)
     ]  # fmt: skip
-    assert (abs(score(ratios(found), 1.0)) < 4) == passes
+    assert (abs(score(ratios(found, truth), 1.0)) < 4) == passes
 
 
 # --- finite models, where everything is known ----------------------------------------------------
@@ -402,7 +403,7 @@ def test_the_tree_stays_small():
         VOLATILITY, VOLATILITY_PARAMS, y, 200, keep="tree", threshold=1.1, quantiles=()
     )
     assert result.tree is not None
-    assert result.tree.nodes < 500 + 4 * 200 * math.log(200)
+    assert 500 < result.tree.nodes < 500 + 8 * 200 * math.log(200)
 
 
 def test_paths_need_to_be_kept():

@@ -33,15 +33,18 @@ WALK = Walk(0.7, 1.3)
 Y = np.array([0.0, 1.0, np.nan, 2.0, 1.5])
 
 
+# Functions made once are compiled once.
+WALKING = {
+    "params": Walk,
+    "initial": lambda rng: rng.normal(0.0, 1.0),
+    "transition": lambda rng, x, p: rng.normal(x, p.step_sd),
+    "log_observation": lambda y, x, p: normal_logpdf(y, x, p.noise),
+    "observe": lambda rng, x, p: rng.normal(x, p.noise),
+}
+
+
 def random_walk(**changes):
-    functions = {
-        "params": Walk,
-        "initial": lambda rng: rng.normal(0.0, 1.0),
-        "transition": lambda rng, x, p: rng.normal(x, p.step_sd),
-        "log_observation": lambda y, x, p: normal_logpdf(y, x, p.noise),
-        "observe": lambda rng, x, p: rng.normal(x, p.noise),
-    }
-    return StateSpaceModel(**{**functions, **changes})
+    return StateSpaceModel(**{**WALKING, **changes})
 
 
 def counter(kind=StateSpaceModel, **changes):
@@ -71,11 +74,11 @@ def filtered():
 
 def test_forecast_from_a_filter_is_exact():
     # 40 independent filters of 500 particles with 500 draws each.
-    h, runs = 4, 40
+    h, runs, model = 4, 40, random_walk()
     means, squares, seen = (np.empty((runs, h)) for _ in range(3))
     mean, variance = filtered()
     for i in range(runs):
-        result = particle_filter(random_walk(), WALK, Y, 500, seed=i)
+        result = particle_filter(model, WALK, Y, 500, seed=i)
         ahead = forecast(result, h, seed=i, draws=500)
         means[i] = ahead.states.mean(axis=0)
         squares[i] = ((ahead.states - mean) ** 2).mean(axis=0)
