@@ -15,8 +15,7 @@ from aisle_smc.resampling import (
 )
 from aisle_smc.smc import Stage, resume, smc
 from aisle_smc.streams import stream
-
-__version__ = "0.1.0"
+from aisle_smc.version import __version__
 
 __all__ = [
     "AisleError",
@@ -25,6 +24,7 @@ __all__ = [
     "Prior",
     "Resampler",
     "Stage",
+    "__version__",
     "killing",
     "merge",
     "multinomial",

@@ -241,13 +241,20 @@ def merge(
                 )
             log_q[k] = value
         own = log_q[np.repeat(np.arange(len(populations)), sizes), np.arange(x.shape[0])]
+        bad = ~(np.isfinite(own) & (log_q < math.inf).all(axis=0))
+        if bad.any():
+            i = int(np.flatnonzero(bad)[0])
+            raise ValueError(
+                "log_proposals must be finite where their own population has particles and never "
+                f"NaN or +inf; at particle {i} of the merged ones they are {log_q[:, i]}"
+            )
         log_shares = np.log(sizes / sizes.sum())
         log_w = log_w + own - np.logaddexp.reduce(log_q + log_shares[:, None], axis=0)
     log_z = float(kernels.largest(log_w))
     if not log_z < math.inf:
         i = int(np.flatnonzero(~(log_w < math.inf))[0])
         raise ValueError(
-            f"merged log-weights must be finite or -inf; that of particle {i} is {log_w[i]}; "
-            "log_proposals must be finite where their own population has particles"
+            f"log-weights must be finite or -inf; that of particle {i} of the merged ones is "
+            f"{log_w[i]}"
         )
     return Particles(x, log_w - log_z, log_z) if math.isfinite(log_z) else Particles(x, log_w)

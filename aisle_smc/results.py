@@ -171,7 +171,7 @@ def _dimensions(variables: dict[str, Any]) -> set[str]:
 
 
 def _origin(model: Any) -> dict[str, str]:
-    from aisle_smc import __version__  # deferred: the package is being imported
+    from aisle_smc.version import __version__
 
     return {
         "inference_library": "aisle_smc",

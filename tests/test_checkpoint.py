@@ -74,7 +74,7 @@ def test_differences_are_named():
     assert "model" not in str(caught.value).splitlines()[1]
 
 
-# --- fingerprints ---------------------------------------------------------------------------------
+# --- fingerprints --------------------------------------------------------------------------------
 
 SCALE = 2.0
 

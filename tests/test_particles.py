@@ -159,10 +159,8 @@ def test_a_look_ahead_that_stays_in_fails_the_same_test():
     particles = Particles(VALUES, LOG_W, 0.7)
     rng = stream(5)
     drawn = [forgetting(particles, systematic, rng, LOG_ETA) for _ in range(4000)]
-    assert (
-        abs(score([measure(each, lambda x: x) for each in drawn], measure(particles, lambda x: x)))
-        > 4
-    )
+    truth = measure(particles, np.exp)
+    assert abs(score([measure(each, np.exp) for each in drawn], truth)) > 4
 
 
 @pytest.mark.parametrize("scheme", [*SCHEMES, optimal], ids=repr)
@@ -287,8 +285,12 @@ def test_merging_nothing_or_badly():
         merge([part, part], [np.sin])
     with pytest.raises(ValueError, match=r"log_proposals\[1\] must return shape \(4,\)"):
         merge([part, part], [np.sin, lambda x: x[:2]])
-    with pytest.raises(ValueError, match="that of particle 0 is nan"):
+    with pytest.raises(ValueError, match=r"at particle 0 of the merged ones they are \[nan\]"):
         merge([part], [lambda x: np.full(x.shape, math.nan)])
+    with pytest.raises(ValueError, match=r"at particle 1 .* they are \[-inf\]"):
+        merge([part], [lambda x: np.where(x > 0.5, -math.inf, 0.0)])
+    with pytest.raises(ValueError, match="that of particle 3 of the merged ones is nan"):
+        merge([part, population([0.0, math.nan])])
 
 
 def test_merging_populations_without_mass():

@@ -102,10 +102,7 @@ def test_the_loop_takes_no_step_before_it_is_asked():
 def test_when_it_resamples(looks):
     ladder = replace(LADDER, looks=looks)
     never, always = (
-        [
-            particles.ancestors is not None
-            for _, particles in smc(ladder, 50, stream(0), threshold=c)
-        ]
+        [each.ancestors is not None for _, each in smc(ladder, 50, stream(0), threshold=c)]
         for c in (0.0, 1.1)
     )
     assert never == [False] * 4

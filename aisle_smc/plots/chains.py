@@ -49,8 +49,8 @@ def plot_pairs(posterior: Any, *, width: float = WIDE) -> Figure:
     Notes
     -----
     On the diagonal, histograms with the prior as a line; below it, draws with the smallest regions
-    that hold 50 and 90 % of them; above it, correlations.  The first eight parameters are shown, and of each what lies
-    within its 0.5 and 99.5 % points and a margin.
+    that hold 50 and 90 % of them; above it, correlations.  The first eight parameters
+    are shown, and of each what lies within its 0.5 and 99.5 % points and a margin.
     """
     draws = posterior.parameters.reshape(-1, len(posterior.names))[:, :PANELS_AT_MOST]
     names = posterior.names[:PANELS_AT_MOST]

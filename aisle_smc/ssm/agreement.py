@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -155,19 +155,19 @@ def _one_component(place: Place, column: int, rng: np.random.Generator) -> tuple
         # Spacing of a hundredth of the spread in the middle, tails to a thousand times the spread.
         wide = middle + spread * np.sinh(np.linspace(-8.0, 8.0, 1601))
         grid = np.union1d(draws, wide)
-    values = np.repeat(place.draws[:1], grid.size, axis=0)
-    values[:, column] = grid
-    log_f = place.log_density(values)
-    # Outside the range of the draws a density may be undefined: there is nothing to find there.
-    log_f = np.where(np.isnan(log_f) | (log_f == math.inf), -math.inf, log_f)
-    f = np.exp(log_f)
+    log_density = _restricted(place, np.arange(place.draws.shape[1]) == column)
+
+    def density(x: Floats) -> Floats:
+        return np.exp(log_density(x[:, None]))
+
     if whole:
-        f *= stride
+        f = stride * density(grid)
         upper = np.cumsum(f)
         mass = upper[-1]
         index = np.searchsorted(grid, draws, side="right") - 1
         transform = upper[index] - rng.random(draws.size) * f[index]
     else:
+        grid, f = _refined(density, grid)
         pieces = 0.5 * (f[1:] + f[:-1]) * np.diff(grid)
         cdf = np.concatenate([[0.0], np.cumsum(pieces)])
         mass = cdf[-1]
@@ -182,6 +182,36 @@ def _one_component(place: Place, column: int, rng: np.random.Generator) -> tuple
         sd = math.sqrt(max(float(f @ (grid - mean) ** 2 / mass), 0.0))
         return Verdict("problem", _contrast(draws.mean(), draws.std(), mean, sd)), transform
     return Verdict("ok", ""), transform
+
+
+def _restricted(place: Place, varying: Any) -> Callable[[Floats], Floats]:
+    """Return the log-density of the varying components, the others being as drawn."""
+
+    def log_density(x: Floats) -> Floats:
+        values = np.repeat(place.draws[:1], x.shape[0], axis=0)
+        values[:, varying] = x
+        log_f = place.log_density(values)
+        # Away from the draws a density may be undefined: there is nothing to find there.
+        return np.where(np.isnan(log_f) | (log_f == math.inf), -math.inf, log_f)
+
+    return log_density
+
+
+def _refined(density: Callable[[Floats], Floats], grid: Floats) -> tuple[Floats, Floats]:
+    """Halve the intervals in which a density rises or falls too much for the trapezoid rule.
+
+    For a monotone density the error of an interval is at most half its rise times its width, so
+    poles and edges are found out and nothing is spent elsewhere.
+    """
+    f = density(grid)
+    for _ in range(60):
+        coarse = np.flatnonzero(0.5 * np.abs(np.diff(f)) * np.diff(grid) > 1e-4)
+        if not coarse.size or grid.size > 30_000:
+            break
+        middle = 0.5 * (grid[coarse] + grid[coarse + 1])
+        grid = np.insert(grid, coarse + 1, middle)
+        f = np.insert(f, coarse + 1, density(middle))
+    return grid, f
 
 
 def _contrast(mean: float, sd: float, f_mean: float, f_sd: float) -> str:
@@ -205,12 +235,7 @@ def _several_components(place: Place, varying: Floats, rng: np.random.Generator)
     root: Floats = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
     log_det = float(np.log(np.diag(root)).sum())
 
-    def density(x: Floats) -> Floats:
-        values = np.repeat(place.draws[:1], x.shape[0], axis=0)
-        values[:, varying] = x
-        log_f = place.log_density(values)
-        return np.where(np.isnan(log_f) | (log_f == math.inf), -math.inf, log_f)
-
+    density = _restricted(place, varying)
     z = np.linalg.solve(root, (test - mean).T).T
     log_q = -0.5 * (z**2).sum(axis=1) - log_det - 0.5 * d * math.log(2 * math.pi)
     gain = density(test) - log_q

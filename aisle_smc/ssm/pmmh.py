@@ -267,7 +267,7 @@ def _workers(workers: int | None) -> int:
 
 def _fingerprint(model: Any, y: Floats, u: Floats, **settings: Any) -> dict[str, str]:
     """Describe everything that the bits of a run depend on, except `draws`."""
-    from aisle_smc import __version__
+    from aisle_smc.version import __version__
 
     skip = {"prior", "name", "workers", "_layouts"}
     parts = {f.name: getattr(model, f.name) for f in fields(model) if f.name not in skip}

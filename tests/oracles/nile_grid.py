@@ -71,7 +71,7 @@ class Exact:
 
 
 def exact(y: np.ndarray = Y, points: int = 41) -> Exact:
-    """Integrate over a grid of the logs, where the posterior is smooth and vanishes at the ends."""
+    """Integrate over a grid of the logs; the posterior is smooth and vanishes at the ends."""
     level = np.linspace(np.log(5.0), np.log(200.0), points)
     noise = np.linspace(np.log(70.0), np.log(190.0), points)
     log_p = np.array(
