@@ -173,7 +173,7 @@ def _one_component(place: Place, column: int, rng: np.random.Generator) -> tuple
         mass = cdf[-1]
         transform = np.interp(draws, grid, cdf)
         f = np.concatenate([[0.0], pieces])
-    if not abs(mass - 1.0) < 0.02:
+    if not abs(mass - 1.0) < 0.005:
         how = "sums" if whole else "integrates"
         return Verdict("problem", f"the density {how} to {mass:.4g}, not to 1"), transform
     transform /= mass

@@ -38,7 +38,7 @@ class Calibration(NamedTuple):
     ranks : ndarray, shape (series, parameters)
         Values of U, uniform if model and filter agree.
     noise : float
-        Standard deviation of the log-evidences; the theory above wants it below one half.
+        Standard deviation of the log-evidences; well below one for the theory above.
     failed : int
         Series that could not be simulated or weighed.
     """

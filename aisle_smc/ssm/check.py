@@ -264,7 +264,7 @@ def _calibration(subject: Subject, series: int) -> Finding:
         f"simulation-based calibration with {len(found.ranks)} series of {length} times: least "
         f"p-value {p[worst]:.2g}, of {names[worst]}"
     )
-    if not found.noise < 0.5:
+    if not found.noise < 1.0:
         return Finding("cannot tell", f"{text}; but the log-evidences have standard deviation "
                        f"{found.noise:.2f}", "use more particles")  # fmt: skip
     if p[worst] < 100 * LEAST_P:

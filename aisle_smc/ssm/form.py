@@ -77,7 +77,7 @@ def series(what: str, values: Any, layout: Layout, names: Sequence[str]) -> Floa
         elif hasattr(values, "_fields"):
             values = np.column_stack([getattr(values, name) for name in names])
     try:
-        array = np.ascontiguousarray(values, dtype=np.float64)
+        array = np.asarray(values, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise TypeError(f"{what} must be numbers; got {type(values).__name__} ({error})") from None
     expected = f"(T, {layout.width})" if layout.width else "(T,)"

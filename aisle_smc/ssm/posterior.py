@@ -256,10 +256,12 @@ def _summarise(names: tuple[str, ...], parameters: Floats) -> Summary:
             f"a summary needs ArviZ ({error}); install it: pip install 'aisle-smc[report]'"
         ) from None
     draws = {name: parameters[..., k] for k, name in enumerate(names)}
-    # ArviZ's own name for it, called through the module: it has no annotations.
-    table: Any = arviz_stats.summary(  # type: ignore[attr-defined,no-untyped-call]
-        from_dict({"posterior": draws}), fmt="wide", ci_kind="hdi", ci_prob=0.94, round_to="none"
-    )
+    data = from_dict({"posterior": draws})
+    # A chain that never moved has no R-hat: NaN says so without a warning.
+    with np.errstate(all="ignore"):
+        table: Any = arviz_stats.summary(  # type: ignore[attr-defined,no-untyped-call]
+            data, fmt="wide", ci_kind="hdi", ci_prob=0.94, round_to="none"
+        )
     theirs = {"hdi_3%": "hdi94_lb", "hdi_97%": "hdi94_ub"}
     return Summary(
         tuple(

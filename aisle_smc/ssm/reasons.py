@@ -56,8 +56,10 @@ _SAYINGS: tuple[tuple[str, Callable[..., str]], ...] = (
         lambda types: f"it returns values of different types: {types}",
     ),
     (
-        r"Cannot unify (.*) and (.*) for '([\w$]+?)(?:\.\d+)?', defined at",
-        lambda one, other, name: f"{name} is {one} in one place and {other} in another",
+        r"Cannot unify (.*) and (.*) for '([\w$]+)[.\d]*', defined at",
+        lambda one, other, name: (
+            f"{'a value' if name[0] == '$' else name} is {one} in one place and {other} in another"
+        ),
     ),
     (
         r"Invalid use of BoundFunction\((\S+) for (.*?)\) with parameters \((.*)\)",

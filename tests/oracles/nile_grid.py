@@ -70,10 +70,10 @@ class Exact:
     log_evidence: float
 
 
-def exact(y: np.ndarray = Y, points: int = 41) -> Exact:
+def exact(y: np.ndarray = Y, points: int = 41, *, wide: bool = False) -> Exact:
     """Integrate over a grid of the logs; the posterior is smooth and vanishes at the ends."""
-    level = np.linspace(np.log(5.0), np.log(200.0), points)
-    noise = np.linspace(np.log(70.0), np.log(190.0), points)
+    low, high = ((1.0, 10.0), (1000.0, 500.0)) if wide else ((5.0, 70.0), (200.0, 190.0))
+    level, noise = (np.linspace(np.log(low[k]), np.log(high[k]), points) for k in range(2))
     log_p = np.array(
         [[log_likelihood(system(np.exp(a), np.exp(b)), y) for b in noise] for a in level]
     )

@@ -16,6 +16,7 @@ from aisle_smc.ssm import (
     LocalLevel,
     VectorModel,
     kalman_filter,
+    kalman_smoother,
     log_evidence,
     log_evidences,
     particle_filter,
@@ -27,17 +28,15 @@ PARAMS = LEVEL.parameters(
     {"level_sd": 1.0, "observation_sd": 1.5, "initial_mean": 0.5, "initial_sd": 1.0}
 )
 Y = np.array([0.8, 2.9, math.nan, -0.6, 1.7, 3.1, 2.2, -0.4])
-EXACT = kalman_filter(
-    LinearGaussianSystem(
-        transition_matrix=1.0,
-        transition_covariance=1.0,
-        observation_matrix=1.0,
-        observation_covariance=1.5**2,
-        initial_mean=0.5,
-        initial_covariance=1.0,
-    ),
-    Y,
+SYSTEM = LinearGaussianSystem(
+    transition_matrix=1.0,
+    transition_covariance=1.0,
+    observation_matrix=1.0,
+    observation_covariance=1.5**2,
+    initial_mean=0.5,
+    initial_covariance=1.0,
 )
+EXACT = kalman_filter(SYSTEM, Y)
 
 
 def many(count):
@@ -80,7 +79,7 @@ def test_parameters_in_any_shape():
 
 
 def test_an_error_in_a_thread_is_raised():
-    rows = [*many(2), PARAMS._replace(observation_sd=-1.0), PARAMS]
+    rows = [*many(3), PARAMS._replace(observation_sd=-1.0), PARAMS]
     with pytest.raises(ValueError, match="observation_sd"):
         log_evidences(LEVEL, rows, Y, 40)
     with pytest.raises(ValueError, match="nan at time 0"):
@@ -138,18 +137,8 @@ def test_blocks_of_streams():
 
 
 def test_paths_have_the_law_of_the_smoother():
-    """Weighed by its evidence, a path is unbiased: E Z_hat x_t = Z E(x_t | y), 6000 runs, n = 8."""
-    from aisle_smc.ssm import kalman_smoother
-
-    system = LinearGaussianSystem(
-        transition_matrix=1.0,
-        transition_covariance=1.0,
-        observation_matrix=1.0,
-        observation_covariance=1.5**2,
-        initial_mean=0.5,
-        initial_covariance=1.0,
-    )
-    truth = kalman_smoother(system, Y).mean[:, 0]
+    """Weighed by its evidence a path is unbiased, E Z_hat x_t = Z E(x_t | y); 6000 runs, n = 8."""
+    truth = kalman_smoother(SYSTEM, Y).mean[:, 0]
     run = EvidenceFilter(LEVEL, Y, 8, keep_paths=True)
     rng = stream(6)
     values = []

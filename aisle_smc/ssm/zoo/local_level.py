@@ -131,8 +131,8 @@ def LocalLevel(
     --------
     >>> model = LocalLevel(scale=100.0, initial_mean=1000.0, initial_sd=300.0)
     >>> print(model.prior)
-    level_sd ~ halfcauchy(loc=0, scale=100)
-    observation_sd ~ halfcauchy(loc=0, scale=100)
+    level_sd ~ halfcauchy(scale=100)
+    observation_sd ~ halfcauchy(scale=100)
     initial_mean = 1000
     initial_sd = 300
     """

@@ -1,0 +1,120 @@
+"""What a run of chains returns: its table, its words, its doors to other modules."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from dataclasses import FrozenInstanceError, replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from aisle_smc.ssm.pmmh import pmmh
+from aisle_smc.ssm.posterior import Row, Summary
+from tests.oracles.nile_grid import MODEL, Y
+
+
+@cache
+def posterior():
+    return pmmh(MODEL, Y[:20], 30, draws=120, tune=80, seed=1, progress=False)
+
+
+def made_of(parameters, **change):
+    """The posterior with other draws."""
+    chains, draws = parameters.shape[:2]
+    return replace(
+        posterior(),
+        parameters=parameters,
+        accepted=np.ones((chains, draws), dtype=bool),
+        acceptance=np.full(chains, 0.3),
+        degenerate=np.zeros(chains, dtype=int),
+        **change,
+    )
+
+
+def test_summary_is_arviz_s_own():
+    import arviz_stats
+
+    table = posterior().summary()
+    assert [row.name for row in table.rows] == ["noise", "level"]
+    for row in table.rows:
+        draws = posterior()[row.name]
+        assert row.values["mean"] == pytest.approx(draws.mean())
+        assert row.values["sd"] == pytest.approx(draws.std(ddof=1))
+        low, high = arviz_stats.hdi(draws.reshape(-1), prob=0.94)
+        assert row.values["hdi_3%"] == pytest.approx(low, rel=0.01)
+        assert row.values["hdi_97%"] == pytest.approx(high, rel=0.01)
+        assert row.values["r_hat"] == pytest.approx(float(arviz_stats.rhat(draws)))
+        assert row.values["ess_bulk"] == pytest.approx(float(arviz_stats.ess(draws)))
+    assert table["level"] is table.rows[1].values
+    assert posterior().summary() is table
+    with pytest.raises(KeyError):
+        table["nothing"]
+
+
+def test_summary_prints_aligned_and_is_written(tmp_path):
+    table = posterior().summary()
+    lines = str(table).splitlines()
+    assert len(lines) == 3
+    ends = [lines[0].index(c) + len(c) for c in table.columns]
+    for line in lines[1:]:
+        assert all(line[end - 1] != " " and line[end : end + 1] in ("", " ") for end in ends)
+    table.to_csv(tmp_path / "summary.csv")
+    with open(tmp_path / "summary.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["parameter"] for row in rows] == ["noise", "level"]
+    assert float(rows[1]["hdi_97%"]) == table["level"]["hdi_97%"]
+
+
+@pytest.mark.parametrize("sd", [0.0, np.nan, 1e-9, 0.02, 3.0, 1e7])
+def test_summary_prints_any_scale(sd):
+    values = dict.fromkeys(Summary(()).columns, 1.25) | {"sd": sd}
+    assert "1.2" in str(Summary((Row("a", values),)))
+
+
+def test_missing_arviz_is_said_with_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "arviz_stats", None)
+    fresh = replace(posterior())
+    with pytest.raises(ImportError, match=r"aisle-smc\[report\]"):
+        fresh.summary()
+    assert "aisle-smc[report]" in repr(fresh)
+
+
+def test_repr_says_how_far_to_trust_it():
+    rng = np.random.default_rng(0)
+    good = made_of(np.exp(rng.normal(size=(4, 500, 2))))
+    assert "the chains agree" in repr(good)
+    assert "more particles" not in repr(good)
+    apart = made_of(np.exp(rng.normal(size=(4, 500, 2)) + 9.0 * np.arange(4)[:, None, None]))
+    assert "the chains disagree" in repr(apart)
+    assert "draw more before quoting" in repr(made_of(np.exp(rng.normal(size=(4, 50, 2)))))
+    low = replace(good, acceptance=np.array([0.01, 0.3, 0.3, 0.3]))
+    assert "use more particles" in repr(low)
+    assert "use more particles" in repr(replace(good, log_evidence_sd=3.1))
+    lost = replace(good, degenerate=np.array([0, 7, 0, 0]))
+    assert "7 of 2000 proposals" in repr(lost)
+    assert "log-evidence -" in repr(posterior().with_evidence(40))
+
+
+def test_a_chain_that_never_moved_is_no_agreement():
+    assert "disagree" in repr(made_of(np.ones((4, 100, 2)) * np.array([1.0, 2.0])))
+
+
+def test_it_is_a_value():
+    with pytest.raises(FrozenInstanceError):
+        posterior().n = 5
+    with pytest.raises(KeyError, match="noise, level"):
+        posterior()["sigma"]
+
+
+def test_doors(monkeypatch):
+    coming = posterior().forecast(5, seed=1)
+    assert coming.observations.shape[1] == 5
+    for name in ("plot_pairs", "plot_traces", "plot_states"):
+        figure = getattr(posterior(), name)()
+        assert figure is not None
+    assert posterior().plot_forecast(5) is not None
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
