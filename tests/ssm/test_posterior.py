@@ -41,7 +41,7 @@ def test_summary_is_arviz_s_own():
     for row in table.rows:
         draws = posterior()[row.name]
         assert row.values["mean"] == pytest.approx(draws.mean())
-        assert row.values["sd"] == pytest.approx(draws.std(ddof=1))
+        assert row.values["sd"] == pytest.approx(draws.std())
         low, high = arviz_stats.hdi(draws.reshape(-1), prob=0.94)
         assert row.values["hdi_3%"] == pytest.approx(low, rel=0.01)
         assert row.values["hdi_97%"] == pytest.approx(high, rel=0.01)
