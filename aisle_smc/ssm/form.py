@@ -71,8 +71,8 @@ def parameter(name: str, value: Any) -> float | Array:
 def series(what: str, values: Any, layout: Layout, names: Sequence[str]) -> Floats:
     """Return a series as a contiguous float array in the given layout."""
     if layout.fields is not None:
-        if isinstance(values, Mapping):
-            check_columns(what, tuple(values), names)
+        if isinstance(values, Mapping) or hasattr(values, "columns"):  # a dict, or a data frame
+            check_columns(what, tuple(getattr(values, "columns", values)), names)
             values = np.column_stack([values[name] for name in names])
         elif hasattr(values, "_fields"):
             values = np.column_stack([getattr(values, name) for name in names])

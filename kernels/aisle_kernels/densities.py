@@ -10,8 +10,8 @@ The same rules hold for all of them:
 * a parameter outside its domain (a negative scale, a probability above one) gives NaN;
 * a value outside the support, infinities included, gives ``-inf``; so does a count that is not
   whole;
-* a scale that has underflowed to 0 or overflowed to infinity gives the limit: a density that is
-  ``inf`` at the point where the mass sits and ``-inf`` elsewhere, or ``-inf`` everywhere.
+* a scale that has underflowed to 0 or overflowed to infinity leaves no density: ``-inf``
+  everywhere, so that what the particle stands for is ruled out and the filter goes on.
 
 They are branch-free: the exceptional cases are selects.  Arguments pass through ``float``, which
 is nothing when compiled and keeps the uncompiled arithmetic silent.
@@ -41,8 +41,7 @@ def _with_limits(log_density, distance, scale):
 
     ``distance`` is the value less the location; ``log_density`` is NaN for a negative scale.
     """
-    # The product keeps a NaN distance NaN and makes any other one -inf.
-    point_mass = np.inf if distance == 0.0 else -np.inf * abs(distance)
+    point_mass = -np.inf if distance == distance else np.nan
     result = point_mass if scale == 0.0 else log_density
     return -np.inf if (abs(distance) == np.inf) & (scale >= 0.0) else result
 
@@ -305,8 +304,7 @@ def gamma_logpdf(x, shape, rate):
     point = value if inside else 1.0
     power = 0.0 if a == 1.0 else (a - 1.0) * log(point)
     y = (a * log(b) - log_gamma(a)) + (power - b * point)
-    point_mass = np.inf if value == 0.0 else -np.inf
-    y = point_mass if b == np.inf else y
+    y = -np.inf if b == np.inf else y
     # A zero rate spreads the mass to infinity, and outweighs the pole at zero.
     y = -np.inf if b == 0.0 else y
     y = _supported(y, inside, value)

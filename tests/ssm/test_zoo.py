@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aisle_smc import stream
+from aisle_smc import DegenerateWeights, stream
 from aisle_smc.priors import Prior
 from aisle_smc.ssm import (
     SIR,
@@ -26,7 +26,6 @@ from aisle_smc.ssm import (
     StochasticVolatility,
     ThetaLogistic,
     kalman_filter,
-    log_evidences,
     particle_filter,
 )
 from aisle_smc.ssm.zoo import LinearGaussianParams
@@ -54,7 +53,7 @@ ZOO = {
         {"level_sd": 0.8, "observation_sd": 1.1, "initial_mean": 0.5, "initial_sd": 1.5},
         GUIDES,
     ),
-    "linear-Gaussian": (LinearGaussian(2, 2), LinearGaussianParams.of(SYSTEM), GUIDES),
+    "linear-Gaussian": (LinearGaussian(2, 2), LinearGaussianParams.of(SYSTEM), GUIDES[2:]),
     "volatility": (StochasticVolatility(), {"mu": -0.6, "rho": 0.9, "sigma": 0.5}, GUIDES),
     "volatility, leverage": (
         StochasticVolatility(leverage=True),
@@ -149,10 +148,8 @@ def test_a_filter_runs_and_its_densities_are_finite(name):
     assert np.isfinite(result.log_evidence)
     assert np.isfinite(result.mean).all()
     now = bound(model, params, y)
-    log_p = [
-        now.log_transition(t, states[t - 1 : t], states[t : t + 1])[0, 0] for t in range(1, 30)
-    ]
-    assert np.isfinite(log_p).all()
+    for t in range(1, 30):
+        assert np.isfinite(now.log_transition(t, states[t - 1 : t], states[t : t + 1])).all()
 
 
 @names
@@ -168,10 +165,7 @@ def test_missing_observations_are_fine(name):
 
 @names
 def test_the_transition_has_its_density(name):
-    """Kernel-free: E 1 / f(X') over an interval is its length; the mean log-density its entropy.
-
-    For X' drawn from f, E[q(X') / f(X')] = 1 for every density q within its support.
-    """
+    """For X drawn from f, E q(X) / f(X) = 1 for every density q within its support."""
     model, params, _ = ZOO[name]
     states, y = simulated(name, 12)
     now = bound(model, params, y)
@@ -204,15 +198,10 @@ def test_what_is_observed_has_its_density(name):
     x = np.repeat(states[5:6], n, axis=0)
     now = bound(model, params, y)
     drawn = now.observe(rng, 5, x, np.repeat(states[4:5], n, axis=0), np.repeat(y[4:5], n, axis=0))
-    functions, p = model.functions(), model.parameters(params)
-    density, given = functions["log_observation"], {"p": p}
-    wanted = [k for k in inspect.signature(density).parameters if k in given]
-    state = (
-        model.state(*states[5])
-        if isinstance(model.state, type) and model.state is not float
-        else states[5]
-    )
-    log_g = np.array([density(each, state, *(given[k] for k in wanted)) for each in drawn])
+    density = model.functions()["log_observation"]
+    more = (model.parameters(params),) if len(inspect.signature(density).parameters) == 3 else ()
+    state = model.state(*states[5]) if name == "SIR" else states[5]
+    log_g = np.array([density(each, state, *more) for each in drawn])
     assert np.isfinite(log_g).all()
     if name in ("SIR", "Ricker"):
         counts, first, times = np.unique(drawn, return_index=True, return_counts=True)
@@ -256,16 +245,20 @@ def test_models_can_be_pickled(name):
 
 @pytest.mark.parametrize("name", [name for name in ZOO if name != "linear-Gaussian"])
 def test_default_priors(name):
-    """Every prior draw is a usable parameter, and its filter runs on the prior's own data."""
+    """Every draw from the prior is a parameter that a filter can run with."""
     model, params, _ = ZOO[name]
     prior = model.prior
     assert isinstance(prior, Prior)
     assert prior.names == model.parameter_names
-    draws = prior.with_constants(prior.sample(np.random.default_rng(1), 300))
     _, y = simulated(name, 5)
-    found = log_evidences(model, draws, y, 20)
+    found = []
+    for draw in prior.with_constants(prior.sample(np.random.default_rng(1), 200)):
+        try:
+            found.append(particle_filter(model, draw, y, 20, quantiles=()).log_evidence)
+        except DegenerateWeights:
+            found.append(-math.inf)
     assert not np.isnan(found).any()
-    assert np.isfinite(found).any()
+    assert np.isfinite(found).sum() > 100
     z = prior.unconstrain(prior.vector(params))
     assert np.isfinite(prior.log_density_unconstrained(z))
 
@@ -311,17 +304,17 @@ def test_linear_gaussian_against_kalman():
 
 
 def test_linear_gaussian_moves_without_noise_in_a_direction():
-    """A random walk with drift observed through noise: Q has rank one."""
+    """A random walk with a drift that wanders: Q has rank one."""
     system = LinearGaussianSystem(
         transition_matrix=[[1.0, 1.0], [0.0, 1.0]],
         transition_covariance=[[0.0, 0.0], [0.0, 0.1]],
-        observation_matrix=[[1.0, 0.0]],
-        observation_covariance=0.5,
+        observation_matrix=[[1.0, 0.0], [1.0, 1.0]],
+        observation_covariance=[[0.5, 0.1], [0.1, 0.6]],
         initial_mean=[0.0, 0.3],
         initial_covariance=[[0.2, 0.0], [0.0, 0.1]],
     )
-    y = np.array([[0.2], [0.9], [1.1], [2.5]])
-    model, params = LinearGaussian(2, 1), LinearGaussianParams.of(system)
+    y = np.array([[0.2, 0.0], [0.9, 1.4], [1.1, 2.0], [2.5, 2.6]])
+    model, params = LinearGaussian(2, 2), LinearGaussianParams.of(system)
     runs = [particle_filter(model, params, y, 300, seed=seed).log_evidence for seed in range(100)]
     assert abs(score(np.exp(runs), math.exp(kalman_filter(system, y).log_evidence))) < 4
 
@@ -388,8 +381,11 @@ def test_volatility_against_a_grid(name):
     y[6] = 4.0
     y[3] = math.nan
     exact = volatility_point_mass(y, params)
-    runs = log_evidences(model, [params] * 200, y, 200)
-    assert abs(score(np.exp(runs - exact.log_evidence), 1.0)) < 4
+    runs = [
+        particle_filter(model, params, y, 200, seed=seed, quantiles=()).log_evidence
+        for seed in range(200)
+    ]
+    assert abs(score(np.exp(np.array(runs) - exact.log_evidence), 1.0)) < 4
 
 
 def test_leverage_lets_a_fall_raise_volatility():
@@ -416,11 +412,11 @@ def test_no_leverage_is_the_plain_model():
 
 
 def test_normal_scores():
-    """Wallace's formula is within 0.03 of the normal quantile where the mass is."""
+    """Wallace's formula is within 0.05 of the normal quantile where the mass is."""
     for df in (3.0, 5.0, 20.0, 1e6):
         t = stats.t.ppf([0.005, 0.05, 0.4, 0.5, 0.8, 0.99], df)
         found = [normal_score(each, df) for each in t]
-        np.testing.assert_allclose(found, stats.norm.ppf(stats.t.cdf(t, df)), atol=0.03)
+        np.testing.assert_allclose(found, stats.norm.ppf(stats.t.cdf(t, df)), atol=0.05)
     assert math.isnan(normal_score(math.nan, 5.0))
 
 
