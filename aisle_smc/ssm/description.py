@@ -102,7 +102,9 @@ class Model(ABC):
                     f"params must hold {len(names)} values ({', '.join(names)}); "
                     f"got {len(ordered)}"
                 )
-        clean: list[Any] = [parameter(name, value) for name, value in zip(names, ordered, strict=True)]
+        clean: list[Any] = [
+            parameter(name, value) for name, value in zip(names, ordered, strict=True)
+        ]
         if isinstance(self.prior, Prior):
             self.prior.check(dict(zip(names, clean, strict=True)))
         return self.params(*clean)

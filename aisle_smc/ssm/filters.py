@@ -183,14 +183,17 @@ class _Record:
             drawn = np.empty(self.n)
             normalise(log_drawn, drawn)
         self.evidence.update(w, ancestors, drawn)
-        columns = particles.x.reshape(self.n, -1)
+        states = columns = particles.x.reshape(self.n, -1)
+        if not np.isfinite(columns).all():
+            # A state that weighs nothing may be infinite: it would make NaN of the sums.
+            columns = np.where(w[:, None] > 0.0, columns, 0.0)
         self.mean[t] = w @ columns
         self.variance[t] = w @ (columns - self.mean[t]) ** 2
         if self.levels.size:
             for k in range(columns.shape[1]):
                 self.quantiles[t, :, k] = weighted_quantiles(columns[:, k], w, self.levels)
         if self.tree is not None:
-            self.tree.insert(columns, ancestors)
+            self.tree.insert(states, ancestors)
         if self.history is not None:
             self.history[0][t] = particles.x
             self.history[1][t] = particles.log_w

@@ -12,8 +12,8 @@ with everything inlined.  The generated functions share one calling convention:
 
 ``start`` draws ``x`` and weighs it; ``move`` draws ``x[i]`` from ``x_prev[ancestors[i]]`` and
 weighs it; ``look_ahead`` weighs states at ``t - 1`` for observation ``t``; ``log_p[i, j]`` is the
-log-density of a move from ``x_prev[j]`` to ``x[i]``; ``observe`` draws an observation of each state,
-with ``ys[i]`` the one before.
+log-density of a move from ``x_prev[j]`` to ``x[i]``; ``observe`` draws an observation of each
+state, with ``ys[i]`` the one before.
 
 ``ys`` is (T,) or (T, k), ``us`` is (T,) or (T, k) or (T, 0); an observation whose components are
 all NaN is missing: it weighs nothing, and no proposal looks at it.
@@ -153,7 +153,9 @@ def _draw(recipe: Recipe, role: str, load: list[str], **bindings: str) -> list[s
         # The noise of a state is written where the state will be, unless a row is read from there.
         in_place = layout.width == 0 or layout.fields is not None
         noise = ["    normals(rng, x, first, last)"]
-        noise = noise if in_place else ["    z = empty(x.shape)", "    normals(rng, z, first, last)"]
+        noise = (
+            noise if in_place else ["    z = empty(x.shape)", "    normals(rng, z, first, last)"]
+        )
         z = layout.load("x" if in_place else "z", "i", "State")
     call = _call(recipe, role, rng="rng", p="p", u="u", y="y", z=z, out="x[i]", **bindings)
     loop = [f"    {_PARTICLES}", *(f"        {line}" for line in load)]
@@ -213,7 +215,10 @@ def _start(recipe: Recipe) -> list[str]:
     previous = "xi" if "x_prev" in names["log_observation"] else ""
     lines = _weigh(recipe, "weigh_start", "0", previous, extra)
     lines += ["", "", "def start(rng, p, ys, us, x, log_g):", *_row(recipe, "0", None)]
-    lines += ["    x_prev, first, last = x, 0, x.shape[0]", *_look_and_draw(recipe, role, "initial", [], t="0")]
+    lines += [
+        "    x_prev, first, last = x, 0, x.shape[0]",
+        *_look_and_draw(recipe, role, "initial", [], t="0"),
+    ]
     # `weigh_start` reads no ancestors; any array stands in for them.
     return lines + _weigh_all("weigh_start", "0", "log_g")
 
@@ -230,7 +235,11 @@ def _move(recipe: Recipe) -> list[str]:
     previous = recipe.state.load("x_prev", "ancestors[i]", "State")
     needs_previous = recipe.guided or "x_prev" in names["log_observation"]
     lines = _weigh(recipe, "weigh", "t", previous if needs_previous else "", extra)
-    lines += ["", "", "def move_block(rng, t, p, ys, us, x_prev, ancestors, x, log_g, first, last):"]
+    lines += [
+        "",
+        "",
+        "def move_block(rng, t, p, ys, us, x_prev, ancestors, x, log_g, first, last):",
+    ]
     lines += _row(recipe, "t", "t - 1")
     before = {"x": "xp", "x_prev": "xp", "y_prev": "y_prev", "t": "t"}
     lines += _look_and_draw(recipe, role, "transition", [f"xp = {previous}"], **before)

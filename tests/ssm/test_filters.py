@@ -477,6 +477,19 @@ def test_volatility_reference(pound_returns, n, sd, runs):
         assert abs(score(ratios(found, -492.454243), 1.0)) < 4
 
 
+def test_infinite_states_without_weight_leave_the_moments_alone():
+    model = StateSpaceModel(
+        params=Promise,
+        initial=lambda z: z,
+        transition=lambda z, x: x + z if z > 0.0 else -math.inf,
+        log_observation=lambda y, x: -0.5 * (y - x) ** 2,
+    )
+    result = particle_filter(model, Promise(0.0), [0.0, 1.0], 200, keep="tree")
+    assert np.isinf(result.particles.x).any()
+    for values in (result.mean, result.variance, result.quantiles):
+        assert np.isfinite(values).all()
+
+
 # --- what goes wrong -----------------------------------------------------------------------------
 
 
