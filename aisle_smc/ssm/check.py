@@ -67,9 +67,9 @@ def check_model(
     -----
     A density is compared with the draws it should describe (``log_transition`` with
     ``transition``, ``log_observation`` with ``observe``, and so on) at a few states; see
-    :mod:`aisle_smc.ssm.agreement`.  The cost is that of about 45 filters with `n` particles for each
-    kind of filter the model allows, 15 if the model is not compiled.  Thresholds are such that a right model is accused about once
-    in a hundred thousand checks.
+    :mod:`aisle_smc.ssm.agreement`.  Thresholds are such that a right model is accused about once
+    in a hundred thousand checks.  The cost is that of about 45 filters with `n` particles for
+    each kind of filter the model allows, 15 if the model is not compiled.
     """
     check_count("n", n)
     if not isinstance(calibration, int) or calibration < 0:

@@ -207,4 +207,5 @@ def _check_return(
         if role == "observe" and isinstance(returned, numba.types.BaseTuple | numba.types.Array):
             return 0
         expected = "nothing: for an array row it must name `out` and fill it"
-    raise TypeError(f"{role} {where(function)} must return {expected}; it returns {returned}")
+    came = "nothing" if returned == numba.types.none else returned
+    raise TypeError(f"{role} {where(function)} must return {expected}; it returns {came}")

@@ -67,7 +67,7 @@ def next_phase(
         rate = sum(chain.jumps_accepted for chain in chains) / max(tried, 1)
         # Independent proposals that are never accepted are time lost; they never vanish, since
         # they are what joins separate modes.
-        share = 0.75 if rate > 0.2 else 0.5 if rate > 0.04 else 0.1
+        share = 0.9 if rate > 0.2 else 0.5 if rate > 0.04 else 0.1
     return replace(phase, walk=RandomWalk(root=size * jump.root), jump=jump, share=share)
 
 
