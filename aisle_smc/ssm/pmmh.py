@@ -65,7 +65,7 @@ def pmmh(
         Observations, NaN where missing.
     n : int, optional
         Number of particles.  By default as many as give the log-evidence a standard deviation of
-        about 0.9 at a central point, found after the first part of tuning.
+        about 0.75 at a central point, found after the first part of tuning.
     u : array_like, optional
         Covariates, one row for each time.
     draws, tune, chains : int

@@ -335,7 +335,7 @@ def test_an_unknown_complaint_is_passed_on():
             {"transition": lambda x: (x, x)},
             r"transition .* must return one number; it returns",
         ),
-        ({"transition": lambda x: None}, "must return one number; it returns none"),
+        ({"transition": lambda x: None}, "must return one number; it returns nothing"),
         ({"initial": lambda rng: 1j}, "initial .* must return one number; it returns complex"),
         ({"log_observation": lambda y, x: "a"}, "log_observation .* must return one number"),
         ({"log_observation": lambda y, x: (x, x)}, "2 log-densities for an observation of 1"),

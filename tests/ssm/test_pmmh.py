@@ -102,7 +102,7 @@ def test_correlated_nile_agrees_with_the_grid():
     assert max(np.abs(list(scores.values()))) < 3.5, scores
 
 
-def prior_recovery(replicates, n):
+def prior_recovery(replicates, n, draws=150, tune=80):
     """z-scores of E[E(f(theta) | y)] = E[f(theta)] over data drawn from the prior predictive.
 
     Unlike ranks it needs no independent draws, only a chain that has forgotten its start.
@@ -117,7 +117,7 @@ def prior_recovery(replicates, n):
             0.0, np.cumsum(rng.normal(0.0, values["level"], length - 1))
         )
         y = rng.normal(x, values["noise"])
-        posterior = pmmh(MODEL, y, n, draws=150, tune=80, chains=1, workers=1, seed=r, **QUIET)
+        posterior = pmmh(MODEL, y, n, draws=draws, tune=tune, chains=1, workers=1, seed=r, **QUIET)
         found, real = np.log(posterior.parameters[0]), np.log(theta)
         paths = posterior.states[0].astype(np.float64)
         rows.append(
@@ -343,12 +343,12 @@ def test_file_of_another_run_is_refused(tmp_path_factory, change, said):
 def test_number_of_particles_is_chosen():
     posterior = pmmh(MODEL, Y, draws=20, tune=200, seed=1, **QUIET)
     assert posterior.n % 16 == 0
-    assert 0.7 < posterior.log_evidence_sd < 1.1
+    assert 0.5 < posterior.log_evidence_sd < 1.0
     run = EvidenceFilter(MODEL, Y, posterior.n)
     at = Params(level=float(np.exp(truth().mean["level"])),
                 noise=float(np.exp(truth().mean["noise"])))  # fmt: skip
     values = [run(at, stream(5, i)) for i in range(100)]
-    assert 0.5 < np.std(values) < 1.5
+    assert 0.4 < np.std(values) < 1.1
 
 
 def test_walk_finds_shape_and_acceptance():
