@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import os
 import pickle
+import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Mapping
@@ -133,8 +134,9 @@ def digest(value: Any) -> str:
     ----------
     value : object
         Numbers, strings, arrays, containers and functions.  A function counts by its code, its
-        defaults, what it closes over, and the global values and functions it uses (not those of
-        this package and its dependencies), so that an edited model is another one.
+        defaults, what it closes over, and the global values and functions it uses, by their name
+        or as ``module.name`` (not those of this package, its dependencies and other installed
+        modules), so that an edited model is another one.
 
     Returns
     -------
@@ -142,16 +144,18 @@ def digest(value: Any) -> str:
         Twelve hexadecimal digits.
     """
     state = hashlib.sha256()
-    _feed(value, state.update, set())
+    _feed(value, state.update, {})
     return state.hexdigest()[:12]
 
 
-def _feed(value: Any, write: Callable[[bytes], None], seen: set[int]) -> None:
+def _feed(value: Any, write: Callable[[bytes], None], seen: dict[int, int]) -> None:
     function = getattr(value, "py_func", value)
     if isinstance(function, FunctionType):
-        if id(function.__code__) in seen:
+        # The function and not its code, which all closures from one place share.
+        if id(function) in seen:
+            write(f"function {seen[id(function)]}".encode())
             return
-        seen.add(id(function.__code__))
+        seen[id(function)] = len(seen)
         _feed_function(function, write, seen)
     elif isinstance(value, np.ndarray):
         write(f"array {value.dtype.str} {value.shape}".encode())
@@ -165,6 +169,9 @@ def _feed(value: Any, write: Callable[[bytes], None], seen: set[int]) -> None:
         write(f"sequence {len(value)}".encode())
         for item in value:
             _feed(item, write, seen)
+    elif isinstance(value, set | frozenset):
+        # Their order differs in the next process.
+        write(f"set {sorted(digest(item) for item in value)}".encode())
     elif isinstance(value, bool | int | float | complex | str | bytes | None | np.generic):
         write(f"{type(value).__name__} {value!r}".encode())
     elif isinstance(value, type):
@@ -175,23 +182,56 @@ def _feed(value: Any, write: Callable[[bytes], None], seen: set[int]) -> None:
         write((type(value).__qualname__ if " at 0x" in text else text).encode())
 
 
-def _feed_function(function: FunctionType, write: Callable[[bytes], None], seen: set[int]) -> None:
+def _feed_function(
+    function: FunctionType, write: Callable[[bytes], None], seen: dict[int, int]
+) -> None:
     try:
         write(textwrap.dedent(inspect.getsource(function)).encode())
     except (OSError, TypeError):
         # Typed at a prompt: the byte code stands in for the source.
         _feed_code(function.__code__, write)
     _feed(function.__defaults__ or (), write, seen)
-    for cell in function.__closure__ or ():
+    _feed(function.__kwdefaults__ or {}, write, seen)
+    attributes = _attribute_names(function.__code__)
+    used: dict[str, Any] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with contextlib.suppress(ValueError):  # an empty cell
-            _feed(cell.cell_contents, write, seen)
-    for name in sorted(_global_names(function.__code__)):
+            if isinstance(cell.cell_contents, ModuleType):
+                used |= _used_of(cell.cell_contents, name, attributes)
+            else:
+                _feed(cell.cell_contents, write, seen)
+    for name in _global_names(function.__code__):
         if name in function.__globals__:
             other = function.__globals__[name]
-            origin = str(getattr(other, "__module__", "") or "")
-            if not isinstance(other, ModuleType) and origin.split(".")[0] not in _FOREIGN:
-                write(name.encode())
-                _feed(other, write, seen)
+            if isinstance(other, ModuleType):
+                used |= _used_of(other, name, attributes)
+            else:
+                used[name] = other
+    for name in sorted(used):
+        origin = str(getattr(used[name], "__module__", "") or "")
+        if origin.split(".")[0] not in _FOREIGN:
+            write(name.encode())
+            _feed(used[name], write, seen)
+
+
+def _used_of(
+    module: ModuleType, path: str, names: set[str], within: tuple[ModuleType, ...] = ()
+) -> dict[str, Any]:
+    """Return what a function can mean by ``path.name``, unless the module is an installed one."""
+    top = module.__name__.split(".")[0]
+    installed = {"site-packages", "dist-packages"} & set(
+        Path(getattr(module, "__file__", None) or "").parts
+    )
+    if top in _FOREIGN or top in sys.stdlib_module_names or installed:
+        return {}
+    used: dict[str, Any] = {}
+    for name in names & vars(module).keys():
+        other = vars(module)[name]
+        if not isinstance(other, ModuleType):
+            used[f"{path}.{name}"] = other
+        elif other is not module and other not in within:
+            used |= _used_of(other, f"{path}.{name}", names, (*within, module))
+    return used
 
 
 def _feed_code(code: CodeType, write: Callable[[bytes], None]) -> None:
@@ -201,7 +241,7 @@ def _feed_code(code: CodeType, write: Callable[[bytes], None]) -> None:
         if isinstance(constant, CodeType):
             _feed_code(constant, write)
         else:
-            write(repr(constant).encode())
+            _feed(constant, write, {})
 
 
 def _global_names(code: CodeType) -> set[str]:
@@ -209,4 +249,12 @@ def _global_names(code: CodeType) -> set[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             names |= _global_names(constant)
+    return names
+
+
+def _attribute_names(code: CodeType) -> set[str]:
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= _attribute_names(constant)
     return names

@@ -92,8 +92,7 @@ def posterior_datatree(posterior: Any) -> Any:
 
     Notes
     -----
-    States and predictions are in single precision.  Predictions of interpreted models are drawn
-    for a subset of the draws.
+    Predictions of interpreted models are drawn for a subset of the draws.
     """
     xarray = _xarray()
     model = posterior.model
@@ -223,12 +222,12 @@ def _predictive(posterior: Any) -> tuple[Array, Array]:
     observe_path = _path_observer(observe)
     count = draws if is_jitted(observe) else min(draws, max(INTERPRETED_DRAWS // chains, 1))
     chosen = np.unique(np.linspace(0, draws - 1, count).astype(int))
-    out = np.empty((chains, chosen.size, *y.shape), dtype=np.float32)
+    out = np.empty((chains, chosen.size, *y.shape))
     seen = np.empty(y.shape)
     for c in range(chains):
         rng = stream(posterior.seed, 2**31, 2, c)
         for row, k in enumerate(chosen):
-            path = posterior.states[c, k].astype(np.float64)
+            path = np.asarray(posterior.states[c, k], dtype=np.float64)
             observe_path(rng, model.params(*values[c, k].tolist()), y, u, path, seen)
             out[c, row] = seen
     return chosen, out

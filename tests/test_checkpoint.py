@@ -142,3 +142,46 @@ def test_digest_is_the_same_in_another_process(tmp_path):
         for seed in "12"
     }
     assert len(found) == 1
+
+
+def test_digest_tells_closures_of_one_factory_apart():
+    def make(k):
+        return lambda x: k * x
+
+    one, two, three = make(1.0), make(2.0), make(3.0)
+    assert checkpoint.digest([one, two]) != checkpoint.digest([one, three])
+    assert checkpoint.digest([one, two, one]) != checkpoint.digest([one, two, two])
+
+
+MODULES = {
+    "some_model.py": "import numpy as np\nimport some_parts\nfrom some_parts import deep as d\n\n"
+    "def f(x):\n    return some_parts.scaled(x) + np.exp(d.SHIFT) + some_parts.deep.slope(x)\n",
+    "some_parts/__init__.py": "from some_parts import deep\nNAMES = {'a', 'b', 'c'}\n\n"
+    "def scaled(x):\n    return 2.0 * x if x in NAMES else x\n",
+    "some_parts/deep.py": "import some_parts\nSHIFT = 1.0\n\ndef slope(x):\n    return 4.0 * x\n",
+}
+
+
+def test_digest_sees_what_is_reached_through_a_module(tmp_path):
+    def found(seed="1", **edits):
+        for name, text in MODULES.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            for old, new in edits.values():
+                text = text.replace(old, new)
+            (tmp_path / name).write_text(text)
+        code = "import some_model; from aisle_smc import checkpoint as c; print(c.digest(some_model.f))"  # noqa: E501
+        return subprocess.run(
+            [sys.executable, "-B", "-c", code],
+            cwd=tmp_path,
+            env={"PYTHONPATH": f"{tmp_path}:{':'.join(sys.path)}", "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    before = found()
+    assert found("2") == before
+    assert found(edit=("2.0 * x", "3.0 * x")) != before
+    assert found(edit=("SHIFT = 1.0", "SHIFT = 1.5")) != before
+    assert found(edit=("4.0 * x", "5.0 * x")) != before
+    assert found(edit=("'c'}", "'d'}")) != before

@@ -149,7 +149,7 @@ def test_draws_can_be_loaded_with_their_dates(finished):
     results = xarray.open_datatree(finished[0] / "calm" / "posterior.nc")
     posterior = results["posterior"].dataset
     assert posterior["level"].shape == (2, 1500)
-    assert posterior["x"].dtype == np.float32
+    assert posterior["x"].dtype == np.float64
     assert posterior["time"].values[0] == np.datetime64("1871-07-01")
     assert results["posterior_predictive"].dataset["y"].shape[:2] == (2, 250)
     assert np.isfinite(results.attrs["log_evidence"])

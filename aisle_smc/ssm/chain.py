@@ -190,7 +190,11 @@ class Chain:
             z = prior.unconstrain(prior.sample(self.rng, BATCH)) if initial is None else [initial]
             for row in z:
                 tried += 1
-                point = self._evaluate(row, None, keep=False)
+                try:
+                    point = self._evaluate(row, None, keep=False)
+                except ValueError as error:
+                    where = f"chain {self.index}, looking for a place to start"
+                    raise ValueError(f"{error}\n  {where}") from error
                 if best is None or point.log_density > best.log_density:
                     best = point
             if best is not None and best.log_density > -math.inf:
@@ -205,9 +209,25 @@ class Chain:
         )
 
     def run(self, phase: Phase, stop: Event) -> None:
-        """Take the iterations of a phase that are still to be taken, unless told to stop."""
+        """Take the iterations of a phase that are still to be taken, unless told to stop.
+
+        Raises
+        ------
+        ValueError
+            If the filter raises one, as for a NaN density; chain and iteration are named.
+        AisleError
+            If the phase cannot begin.
+        """
         if self.phase == phase.index and self.done >= phase.length:
             return
+        try:
+            self._run(phase, stop)
+        except ValueError as error:
+            at = self.done + 1 if self.phase == phase.index else 1
+            part = f"part {phase.index + 1} of tuning" if phase.adapt else "drawing"
+            raise ValueError(f"{error}\n  chain {self.index}, iteration {at} of {part}") from error
+
+    def _run(self, phase: Phase, stop: Event) -> None:
         keep = not phase.adapt
         if self._filter is None or (self._filter.n, self._filter.keep_paths) != (phase.n, keep):
             self._filter = self.estimate.filter(phase.n, keep)
@@ -311,7 +331,7 @@ class Chain:
         """Return the point just evaluated with a trajectory drawn from its filter."""
         assert self._filter is not None
         increments = np.diff(self._filter.log_evidences, prepend=0.0)
-        path = self._filter.path(self.rng).astype(np.float32)
+        path = self._filter.path(self.rng)
         return Point(
             z=point.z,
             log_prior=point.log_prior,

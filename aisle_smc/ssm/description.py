@@ -13,7 +13,7 @@ from aisle_kernels.lift import Layout
 from aisle_smc.arrays import Floats
 from aisle_smc.priors import Prior
 from aisle_smc.ssm.form import check_names, layout_of, names_of, parameter, series
-from aisle_smc.ssm.functions import ROLES
+from aisle_smc.ssm.functions import ROLES, argument_names, where
 
 __all__ = ["Bound", "Model", "given_functions", "require"]
 
@@ -59,6 +59,16 @@ class Model(ABC):
         self, params: Any, y: Floats, u: Floats, *, guided: bool = False, auxiliary: bool = False
     ) -> Bound:
         """Return the model's population functions for these parameters and data."""
+
+    def check_functions(self, *, without: str) -> None:
+        """Raise if a function names an argument it is not given; `without` names none offered."""
+        for role, function in self.functions().items():
+            names = argument_names(role, function, without=without)
+            if "u" in names and self.covariates is None:
+                raise TypeError(
+                    f"{role} {where(function)} names the covariates u, and the model declares "
+                    "none: say covariates=float, a NamedTuple class or the length of a row"
+                )
 
     @property
     def parameter_names(self) -> tuple[str, ...]:

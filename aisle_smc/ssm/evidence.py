@@ -13,12 +13,12 @@ from aisle_kernels.fused import evidence_loop
 from aisle_kernels.genealogy import lineages
 from aisle_kernels.hilbert import hilbert_order
 
-from aisle_smc.arguments import check_count
+from aisle_smc.arguments import check_count, check_threshold
 from aisle_smc.arrays import Floats
 from aisle_smc.resampling import Scheme, systematic
 from aisle_smc.smc import smc
 from aisle_smc.ssm.model import StateSpaceModel
-from aisle_smc.ssm.proposals import Bootstrap, Proposal
+from aisle_smc.ssm.proposals import Bootstrap, Proposal, check_proposal
 from aisle_smc.ssm.stage import FilterStage, nan_density
 from aisle_smc.streams import stream
 
@@ -71,6 +71,8 @@ class EvidenceFilter:
         sort: bool = False,
     ) -> None:
         check_count("n", n)
+        check_proposal(proposal)
+        check_threshold(threshold)
         if not isinstance(resampler, Scheme):
             raise TypeError(
                 "resampler must be one of multinomial, residual, stratified, systematic, ssp and "
@@ -125,7 +127,9 @@ class EvidenceFilter:
             hilbert_order if self.sort else None,
         )
         length = self.y.shape[0]
-        edges = np.linspace(0, length, len(rngs) + 1).astype(int).tolist()
+        edges = [0, length]
+        if len(rngs) > 1:
+            edges = np.linspace(0, length, len(rngs) + 1).astype(int).tolist()
         log_z, flag = 0.0, -1
         for block, generator in enumerate(rngs):
             log_z, flag = advance(

@@ -11,22 +11,22 @@ import numpy as np
 from aisle_kernels.genealogy import lineages
 from aisle_kernels.weights import largest, normalise
 
-from aisle_smc.arguments import check_count
+from aisle_smc.arguments import check_count, check_resampler, check_threshold
 from aisle_smc.arrays import Floats, Integers
-from aisle_smc.diagnostics import LagVariance
+from aisle_smc.diagnostics import LagVariance, distinct_ancestors
 from aisle_smc.genealogy import AncestorTree
 from aisle_smc.particles import Particles
 from aisle_smc.resampling import Resampler, optimal, systematic
 from aisle_smc.smc import smc
 from aisle_smc.ssm.description import Model
-from aisle_smc.ssm.proposals import Bootstrap, Proposal
+from aisle_smc.ssm.proposals import Bootstrap, Proposal, check_proposal
 from aisle_smc.ssm.stage import FilterStage, degenerate
 from aisle_smc.streams import stream
 
 __all__ = ["FilterResult", "particle_filter"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class FilterResult:
     """What a particle filter learnt about the states and the evidence.
 
@@ -112,6 +112,23 @@ class FilterResult:
             return np.array(x[np.arange(x.shape[0]), index])
         raise ValueError('paths() needs keep="tree" or keep="all"; this filter kept moments')
 
+    def distinct_ancestors(self) -> Integers:
+        """Count, for every time, the particles from which the last population descends.
+
+        Returns
+        -------
+        ndarray of int, shape (T,)
+            Where it is small, what the paths say of that time rests on that many states.
+
+        Raises
+        ------
+        ValueError
+            If the filter did not keep everything.
+        """
+        if self.history is None:
+            raise ValueError('distinct_ancestors() needs keep="all"')
+        return distinct_ancestors(list(self.history[2][1:]), self.n)
+
     def to_xarray(self) -> Any:
         """Return the per-time results as an ``xarray.Dataset`` (needs the ``report`` extra)."""
         from aisle_smc.results import filter_dataset
@@ -187,6 +204,12 @@ class _Record:
         if not np.isfinite(columns).all():
             # A state that weighs nothing may be infinite: it would make NaN of the sums.
             columns = np.where(w[:, None] > 0.0, columns, 0.0)
+            if np.isnan(columns).any():
+                i = int(np.argwhere(np.isnan(columns))[0][0])
+                raise ValueError(
+                    f"a state is NaN at time {t}, particle {i}: {columns[i]}; does a function use "
+                    "a missing observation (y_prev is NaN after one)?"
+                )
         self.mean[t] = w @ columns
         self.variance[t] = w @ (columns - self.mean[t]) ** 2
         if self.levels.size:
@@ -261,6 +284,9 @@ def particle_filter(
     (2020), An Introduction to Sequential Monte Carlo, algorithms 10.1 to 10.3.
     """
     check_count("n", n)
+    check_proposal(proposal)
+    check_resampler(resampler)
+    check_threshold(threshold)
     if keep not in ("moments", "tree", "all"):
         raise ValueError(f'keep must be "moments", "tree" or "all"; got {keep!r}')
     if resampler is optimal:
@@ -286,7 +312,7 @@ def particle_filter(
         steps = tqdm(steps, total=series.shape[0], unit="time", desc="filter")
     for stage, particles in steps:
         if largest(particles.log_w) == -math.inf:
-            raise degenerate(model, p, series, stage, particles, record.ess)
+            raise degenerate(model, p, series, stage, particles, record.ess, before)
         log_drawn = None
         if proposal.auxiliary and particles.ancestors is not None and before is not None:
             log_eta = stage.lookahead(before)

@@ -60,7 +60,10 @@ def check_names(what: str, given: Sequence[str], known: Sequence[str]) -> None:
 
 def parameter(name: str, value: Any) -> float | Array:
     """Return one parameter as a float or a float array; raise unless it is finite."""
-    array = np.ascontiguousarray(value, dtype=np.float64)
+    try:
+        array = np.ascontiguousarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"parameter {name} must be a number or an array; got {value!r}") from None
     if np.ndim(value) == 0:
         array = array.reshape(())
     if not np.isfinite(array).all():
@@ -69,15 +72,17 @@ def parameter(name: str, value: Any) -> float | Array:
 
 
 def series(what: str, values: Any, layout: Layout, names: Sequence[str]) -> Floats:
-    """Return a series as a contiguous float array in the given layout."""
+    """Return a series as a contiguous float array in the given layout; masked values are NaN."""
+    if values is None:
+        raise ValueError(f"{what} must be a series, one row for each time; got None")
     if layout.fields is not None:
         if isinstance(values, Mapping) or hasattr(values, "columns"):  # a dict, or a data frame
             check_columns(what, tuple(getattr(values, "columns", values)), names)
-            values = np.column_stack([values[name] for name in names])
+            values = np.column_stack([_unmasked(values[name]) for name in names])
         elif hasattr(values, "_fields"):
-            values = np.column_stack([getattr(values, name) for name in names])
+            values = np.column_stack([_unmasked(getattr(values, name)) for name in names])
     try:
-        array = np.asarray(values, dtype=np.float64, order="C")
+        array = np.asarray(_unmasked(values), dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise TypeError(f"{what} must be numbers; got {type(values).__name__} ({error})") from None
     expected = f"(T, {layout.width})" if layout.width else "(T,)"
@@ -88,6 +93,13 @@ def series(what: str, values: Any, layout: Layout, names: Sequence[str]) -> Floa
             f"got shape {array.shape}"
         )
     return array
+
+
+def _unmasked(values: Any) -> Any:
+    """Return values with NaN where a NumPy mask hides them."""
+    if isinstance(values, np.ma.MaskedArray):
+        return np.ma.filled(values.astype(np.float64), np.nan)
+    return values
 
 
 def check_columns(what: str, given: Sequence[str], names: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ ARGUMENTS: Mapping[str, str] = {
     "x": "the state (in a transition or proposal: the state it starts from)",
     "x_prev": "the state before",
     "y": "the observation of this time",
-    "y_prev": "the observation before (NaN at time 0)",
+    "y_prev": "the observation before (NaN at time 0, and where it is missing)",
     "p": "the parameters",
     "t": "the time index, from 0",
     "u": "the covariates of this time",

@@ -14,6 +14,7 @@ from aisle_smc.arguments import check_count
 from aisle_smc.particles import Particles
 from aisle_smc.ssm.adaptation import fit_mixture
 from aisle_smc.ssm.evidence import EvidenceFilter, over_threads
+from aisle_smc.ssm.tuning import spread_of
 from aisle_smc.streams import stream
 
 __all__ = ["MarginalEvidence", "marginal_evidence"]
@@ -33,7 +34,7 @@ class MarginalEvidence:
         Effective sample size of the weights.
     khat : float
         Shape of the weights' upper tail: below 0.5 they have a variance, above 0.7 neither
-        `value` nor `error` can be relied on.
+        `value` nor `error` can be relied on.  Infinite for too few draws to know it (under 25).
     particles : Particles
         The parameters drawn, with their weights: another, independent, estimate of the posterior.
     """
@@ -51,7 +52,8 @@ class MarginalEvidence:
 
     def __repr__(self) -> str:
         text = f"log-evidence {self.value:.3f} +- {self.error:.3f} (k-hat {self.khat:.2f})"
-        return text if self.khat <= 0.7 else f"{text}: not reliable, draw more"
+        reliable = self.khat <= 0.7 and math.isfinite(self.error)
+        return text if reliable else f"{text}: not reliable, draw more"
 
 
 def marginal_evidence(
@@ -103,7 +105,9 @@ def marginal_evidence(
     count = os.cpu_count() or 1 if workers is None else workers
     check_count("workers", count)
     z = prior.unconstrain(posterior.parameters.reshape(-1, len(posterior.names)))
-    q = fit_mixture(z, z.std(axis=0))
+    spread, floor = z.std(axis=0), spread_of(prior)
+    # One draw, or a chain that never moved, has no spread but that of rounding.
+    q = fit_mixture(z, np.where(spread > 1e-12 * floor, spread, floor))
     # Not the streams of the chains, on which q depends.
     rng = stream(seed, 2**31, 1)
     new = q.sample(rng, draws)
@@ -121,10 +125,11 @@ def marginal_evidence(
     particles = Particles(prior.constrain(new), log_w)
     value = particles.log_evidence
     relative = np.exp(log_w - value) if math.isfinite(value) else np.full(draws, math.nan)
+    tail = tail_length(draws, 1.0)
     return MarginalEvidence(
         value=value,
         error=float(relative.std(ddof=1) / math.sqrt(draws)) if draws > 1 else math.nan,
         ess=particles.ess,
-        khat=float(pareto_k(log_w, tail_length(draws, 1.0))),
+        khat=float(pareto_k(log_w, tail)) if tail >= 5 else math.inf,
         particles=particles,
     )

@@ -89,8 +89,7 @@ class StateSpaceModel(Model):
 
     def __post_init__(self) -> None:
         Model.__post_init__(self)
-        for role, function in self.functions().items():
-            argument_names(role, function, without="n")
+        self.check_functions(without="n")
 
     def functions(self) -> dict[str, Callable[..., Any]]:
         """Return the functions this model has, by role."""

@@ -112,7 +112,7 @@ def pmmh(
     fixed.  Chains talk only between these parts, in a fixed order.  An evidence estimate of zero
     is a rejection, and is tallied in the result.
 
-    Memory of order ``n T`` for each chain at work, and for what is kept ``draws T`` in single
+    Memory of order ``n T`` for each chain at work, and for what is kept ``draws T`` in double
     precision.
 
     References

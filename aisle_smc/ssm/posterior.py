@@ -110,7 +110,7 @@ class Posterior:
         The parameters drawn; constants are not among them.
     parameters : ndarray, shape (chains, draws, k)
         Their draws, in the order of `names`.
-    states : ndarray of float32, shape (chains, draws, T) or (chains, draws, T, d)
+    states : ndarray, shape (chains, draws, T) or (chains, draws, T, d)
         One trajectory with each draw.
     log_likelihood : ndarray, shape (chains, draws, T)
         Estimates of ``log p(y_t | y_0, ..., y_{t-1}, theta)``, in nats; they sum to
@@ -206,11 +206,11 @@ class Posterior:
 
         return posterior_datatree(self)
 
-    def forecast(self, h: int, *, u: Any = None, seed: int = 0) -> Any:
-        """Draw states and observations `h` steps ahead, one for each draw."""
+    def forecast(self, h: int, *, u: Any = None, seed: int = 0, draws: int = 1000) -> Any:
+        """Draw states and observations `h` steps ahead: :func:`aisle_smc.ssm.forecast`."""
         from aisle_smc.ssm.forecast import forecast
 
-        return forecast(self, h, u=u, seed=seed)
+        return forecast(self, h, u=u, seed=seed, draws=draws)
 
     def plot_pairs(self) -> Any:
         """Draw the parameters against each other; return the figure."""
@@ -224,17 +224,24 @@ class Posterior:
 
         return plot_traces(self)
 
-    def plot_states(self) -> Any:
-        """Draw the states with bands over the observations; return the figure."""
-        from aisle_smc.plots import plot_states
+    def plot_states(self, *, view: Any = None) -> Any:
+        """Draw the states with bands over the observations; return the figure.
 
-        return plot_states(self)
+        `view` is an :class:`aisle_smc.plots.View`: dates, units, a scale for the state.
+        """
+        from aisle_smc.plots import View, plot_states
 
-    def plot_forecast(self, h: int) -> Any:
-        """Draw the predictive distribution of the next `h` steps; return the figure."""
-        from aisle_smc.plots import plot_forecast
+        return plot_states(self, view=View() if view is None else view)
 
-        return plot_forecast(self, h)
+    def plot_forecast(self, h: int, *, u: Any = None, view: Any = None) -> Any:
+        """Draw the predictive distribution of the next `h` steps; return the figure.
+
+        `u` holds the `h` rows of covariates to come, if the model has any; `view` is as in
+        :meth:`plot_states`.
+        """
+        from aisle_smc.plots import View, plot_forecast
+
+        return plot_forecast(self, h, u=u, view=View() if view is None else view)
 
     def __repr__(self) -> str:
         chains, draws, k = self.parameters.shape

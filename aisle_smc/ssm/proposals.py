@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Auxiliary", "Bootstrap", "Guided", "Proposal"]
+__all__ = ["Auxiliary", "Bootstrap", "Guided", "Proposal", "check_proposal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +77,12 @@ class Auxiliary:
 
 
 Proposal = Bootstrap | Guided | Auxiliary
+
+
+def check_proposal(value: object) -> None:
+    """Raise unless `value` is one of the three proposals."""
+    if not isinstance(value, Bootstrap | Guided | Auxiliary):
+        raise TypeError(
+            "proposal must be Bootstrap(), Guided() or Auxiliary(), the value and not the class; "
+            f"got {value!r}"
+        )

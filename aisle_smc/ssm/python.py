@@ -12,7 +12,6 @@ import numpy as np
 from aisle_smc.arguments import check_count
 from aisle_smc.arrays import Array, Floats
 from aisle_smc.ssm.description import Bound, Model, given_functions, require
-from aisle_smc.ssm.functions import argument_names
 from aisle_smc.ssm.interpreter import Failure, PerParticle
 from aisle_smc.ssm.population import Population, moment, roles
 from aisle_smc.streams import stream
@@ -74,8 +73,7 @@ class PythonModel(Model):
 
     def __post_init__(self) -> None:
         Model.__post_init__(self)
-        for role, function in self.functions().items():
-            argument_names(role, function, without="n")
+        self.check_functions(without="n")
         if self.workers is not None:
             check_count("workers", self.workers)
         check_count("chunk", self.chunk)

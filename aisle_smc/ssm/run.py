@@ -73,6 +73,10 @@ class Run:
         except KeyboardInterrupt:
             self._save()
             raise KeyboardInterrupt(self._how_to_continue()) from None
+        except ValueError as error:
+            if self._save():
+                raise ValueError(f"{error}\n  {self._how_to_read()}") from error
+            raise
         except BaseException:
             self._save()
             raise
@@ -165,13 +169,14 @@ class Run:
             "chains": [chain.snapshot() for chain in self.chains],
         }
 
-    def _save(self) -> None:
-        """Write the checkpoint; a disk that is full does not end the run."""
+    def _save(self) -> bool:
+        """Write the checkpoint and say whether it is; a disk that is full does not end the run."""
         if self.file is None:
-            return
-        start = time.monotonic()
+            return False
+        start, saved = time.monotonic(), False
         try:
             checkpoint.save(self.file, self._state())
+            saved = True
         except OSError as error:
             if not self._warned:
                 warnings.warn(
@@ -184,6 +189,7 @@ class Run:
         self._saved = time.monotonic()
         # Saving takes at most a twentieth of the time.
         self._pause = max(SECONDS_BETWEEN_SAVES, 20.0 * (self._saved - start))
+        return saved
 
     def _load(self, file: Path) -> None:
         state = checkpoint.load(file)
@@ -199,4 +205,15 @@ class Run:
         return (
             f"interrupted after {self._taken()} iterations; the state is in {self.file}: "
             "make the same call again to continue"
+        )
+
+    def _how_to_read(self) -> str:
+        """Say what the file of a run that failed holds, and how to get at it."""
+        drawing = len(self._lengths()) - 1
+        drawn = min(chain.done if chain.phase == drawing else 0 for chain in self.chains)
+        if drawn == 0:
+            return f"the state before it is in {self.file}, without a draw from every chain yet"
+        return (
+            f"the draws before it are in {self.file}: the same call with draws={drawn} or less "
+            "returns them"
         )

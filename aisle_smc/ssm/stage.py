@@ -72,22 +72,41 @@ def _params_text(p: Any) -> str:
 def nan_density(model: Model, p: Any, y: Floats, t: int, x: Floats, log_g: Floats) -> ValueError:
     """Return the error for a density that is NaN or plus infinity."""
     i = int(np.flatnonzero(~(log_g < math.inf))[0])
+    hint = ""
+    if np.isnan(y[t]).any():
+        hint = (
+            "\n  some components of this observation are missing: let log_observation return one "
+            "log-density for each component"
+        )
     return ValueError(
         f"a density of the model is {log_g[i]} at time {t}, particle {i}: it must be finite or "
         f"-inf\n  state: {_state_text(model, x[i])}\n  observation: {y[t]}\n"
-        f"  parameters: {_params_text(p)}"
+        f"  parameters: {_params_text(p)}{hint}"
     )
 
 
 def degenerate(
-    model: Model, p: Any, y: Floats, stage: FilterStage, particles: Particles, ess: Floats
+    model: Model,
+    p: Any,
+    y: Floats,
+    stage: FilterStage,
+    particles: Particles,
+    ess: Floats,
+    earlier: Particles | None,
 ) -> DegenerateWeights:
-    """Return the error for a population without weight, with what helps to find out why."""
+    """Return the error for a population without weight, with what helps to find out why.
+
+    The best particle is the one that had the most weight before this observation.
+    """
     before = ess[max(stage.t - 10, 0) : stage.t]
+    carried = earlier is not None and particles.ancestors is None
+    best = int(np.argmax(earlier.log_w)) if carried and earlier is not None else 0
     centre = np.median(particles.x, axis=0)
     lines = [
         f"every particle has weight zero at time {stage.t}: none of {particles.n} can explain "
         f"the observation {y[stage.t]}",
+        f"  best particle so far: {_state_text(model, particles.x[best])}, "
+        f"log-density now {particles.log_w[best]}",
         f"  median state: {_state_text(model, centre)}",
         f"  parameters: {_params_text(p)}",
         f"  last ESS: {', '.join(f'{e:.0f}' for e in before) or 'none, this is the first time'}",

@@ -11,7 +11,7 @@ from aisle_kernels.lift import Layout
 
 from aisle_smc.arrays import Array, Floats
 from aisle_smc.ssm.description import Bound, Model, given_functions, require
-from aisle_smc.ssm.functions import argument_names, where
+from aisle_smc.ssm.functions import where
 from aisle_smc.ssm.population import LAYOUT, Arguments, Population, Role, observed_total, roles
 
 __all__ = ["VectorModel"]
@@ -62,8 +62,7 @@ class VectorModel(Model):
 
     def __post_init__(self) -> None:
         Model.__post_init__(self)
-        for role, function in self.functions().items():
-            argument_names(role, function, without="out")
+        self.check_functions(without="out")
 
     def functions(self) -> dict[str, Callable[..., Any]]:
         """Return the functions this model has, by role."""

@@ -363,37 +363,3 @@ def cess(log_w, log_g):
     if s2 == 0.0:
         return 0.0
     return min(float(n), n * ((s1 / s0) * (s1 / s2)) * exp((m1 - m0) - (m2 - m1)))
-
-
-@kernel
-def log_sum_exp_rows(log_w, out):
-    """Write the `log_sum_exp` of each row of ``log_w`` (rows, n) to ``out`` (rows,)."""
-    block = _block(log_w.shape[1])
-    for r in range(log_w.shape[0]):
-        m, s, _ = _sums(log_w[r], block)
-        out[r] = m + log(s)
-
-
-@kernel
-def log_mean_exp_rows(log_w, out):
-    """Write the `log_mean_exp` of each row of ``log_w`` (rows, n) to ``out`` (rows,)."""
-    block = _block(log_w.shape[1])
-    for r in range(log_w.shape[0]):
-        m, s, _ = _sums(log_w[r], block)
-        out[r] = m + log(s / log_w.shape[1])
-
-
-@kernel
-def ess_rows(log_w, out):
-    """Write the `ess` of each row of ``log_w`` (rows, n) to ``out`` (rows,)."""
-    block = _block(log_w.shape[1])
-    for r in range(log_w.shape[0]):
-        _, s, q = _sums(log_w[r], block)
-        out[r] = s * s / q if s != 0.0 else 0.0
-
-
-@kernel
-def normalise_rows(log_w, out):
-    """Write to each row of ``out`` (rows, n) what `normalise` makes of that row of ``log_w``."""
-    for r in range(log_w.shape[0]):
-        normalise(log_w[r], out[r])

@@ -224,28 +224,6 @@ def test_negative_twin_normalising_without_the_maximum():
     assert kernels.log_sum_exp(log_w) == pytest.approx(oracle.log_sum_exp(log_w))
 
 
-@pytest.mark.parametrize("n", [1, 8, 1030])
-def test_rows_have_the_bits_of_single_calls(n):
-    log_w = np.stack(
-        [sample(n), np.full(n, -INF), np.full(n, INF), sample(n, seed=5), np.full(n, NAN)]
-    )
-    single = np.array([scalars(row) for row in log_w])
-    for column, rows in (
-        (1, kernels.log_sum_exp_rows),
-        (2, kernels.log_mean_exp_rows),
-        (3, kernels.ess_rows),
-    ):
-        out = np.empty(len(log_w))
-        rows(log_w, out)
-        np.testing.assert_array_equal(out, single[:, column])
-    out = np.empty_like(log_w)
-    kernels.normalise_rows(log_w, out)
-    for row, result in zip(log_w, out, strict=True):
-        expected = np.empty(n)
-        kernels.normalise(row, expected)
-        np.testing.assert_array_equal(result, expected)
-
-
 def test_nothing_changes_the_log_weights():
     log_w = sample(100)
     before = log_w.copy()

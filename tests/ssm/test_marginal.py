@@ -104,3 +104,22 @@ def test_posterior_offers_it(monkeypatch):
 def test_bad_input(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         marginal_evidence(posterior(), **change)
+
+
+def test_too_few_draws_are_said_to_be_too_few():
+    for draws in (1, 2, 24):
+        found = marginal_evidence(posterior(), draws=draws)
+        assert found.khat == np.inf
+        assert "not reliable" in repr(found)
+    found = marginal_evidence(posterior(), draws=30)
+    assert "not reliable" in repr(replace(found, khat=np.nan))
+    assert "not reliable" in repr(replace(found, khat=0.1, error=np.nan))
+    assert "not reliable" not in repr(replace(found, khat=0.1))
+
+
+@pytest.mark.parametrize("copies", [1, 300])
+def test_draws_without_spread_get_that_of_the_prior(copies):
+    one = np.repeat(posterior().parameters[:1, :1], copies, axis=1)
+    found = marginal_evidence(replace(posterior(), parameters=one), draws=200)
+    assert np.isfinite(found.value)
+    assert (found.particles.x.std(axis=0) > 0.0).all()

@@ -424,3 +424,86 @@ def test_weights_that_vanish_at_the_start_are_reported():
     lost = model(log_observation=lambda y, x: -math.inf)
     with pytest.raises(DegenerateWeights, match="last ESS: none, this is the first time"):
         particle_filter(lost, P, Y, 5)
+
+
+class Level(NamedTuple):
+    sd: float
+
+
+def pair_model(**changes):
+    functions = {
+        "params": Level,
+        "observation": Pair,
+        "initial": lambda z: z,
+        "transition": lambda z, x, p: x + p.sd * z,
+        "log_observation": lambda y, x: (-0.5 * (y.a - x) ** 2, -0.5 * (y.b - 2.0 * x) ** 2),
+    }
+    return StateSpaceModel(**(functions | changes))
+
+
+class Frame:
+    """The part of a data frame that counts: named columns in an order of their own."""
+
+    columns = ("b", "a")
+
+    def __init__(self, **values):
+        self.values = values
+
+    def __getitem__(self, name):
+        return self.values[name]
+
+    @property
+    def shape(self):
+        return (3, 2)
+
+
+def test_masked_values_are_missing_and_frames_match_by_name():
+    model = pair_model()
+    a, b = np.array([0.1, 0.2, 0.3]), np.array([1.0, np.nan, 3.0])
+    plain = model.observations(np.column_stack([a, b]))
+    masked = np.ma.masked_array(np.column_stack([a, [1.0, 99.0, 3.0]]), mask=np.isnan(plain))
+    np.testing.assert_array_equal(model.observations(masked), plain)
+    by_name = {"b": np.ma.masked_invalid(b), "a": a}
+    np.testing.assert_array_equal(model.observations(by_name), plain)
+    np.testing.assert_array_equal(model.observations(Frame(a=a, b=b)), plain)
+
+
+def test_no_series_is_an_error():
+    with pytest.raises(ValueError, match="y must be a series"):
+        particle_filter(pair_model(), [1.0], None)
+
+
+def test_undeclared_covariates_are_an_error():
+    with pytest.raises(TypeError, match="covariates="):
+        pair_model(transition=lambda z, x, p, u: x + p.sd * z + u)
+
+
+def test_nan_state_at_a_missing_observation_is_an_error():
+    model = pair_model(transition=lambda z, x, p, y_prev: x + p.sd * z + 0.0 * y_prev.a)
+    y = np.array([[0.1, 0.2], [np.nan, np.nan], [np.nan, np.nan]])
+    with pytest.raises(ValueError, match=r"a state is NaN at time 2, particle 0.*y_prev"):
+        particle_filter(model, [1.0], y, 20)
+
+
+def test_missing_component_with_one_density_says_what_to_do():
+    model = pair_model(log_observation=lambda y, x: -0.5 * (y.a - x) ** 2 - 0.5 * (y.b - x) ** 2)
+    with pytest.raises(ValueError, match="one log-density for each component"):
+        particle_filter(model, [1.0], np.array([[0.1, np.nan]]), 20)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"threshold": np.nan}, "threshold must be 0"),
+        ({"threshold": -1.0}, "threshold must be 0"),
+        ({"threshold": "x"}, "threshold must be a number"),
+        ({"proposal": Guided}, "the value and not the class"),
+        ({"proposal": "guided"}, "proposal must be"),
+        ({"resampler": "systematic"}, "resampler must be"),
+    ],
+)
+def test_options_are_checked_before_work(options, said):
+    y = np.array([[0.1, 0.2]])
+    for run in (particle_filter, log_evidence):
+        with pytest.raises((TypeError, ValueError), match=said):
+            run(pair_model(), [1.0], y, 20, **options)

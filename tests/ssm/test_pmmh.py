@@ -188,7 +188,7 @@ def test_what_is_kept_belongs_together():
     assert posterior.names == ("noise", "level")
     assert posterior.parameters.shape == (4, 80, 2)
     assert posterior.states.shape == (4, 80, 12)
-    assert posterior.states.dtype == np.float32
+    assert posterior.states.dtype == np.float64
     np.testing.assert_allclose(
         posterior.log_likelihood.sum(axis=2), posterior.log_evidences, rtol=1e-12
     )

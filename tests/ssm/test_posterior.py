@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from dataclasses import FrozenInstanceError, replace
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from aisle_smc.ssm.math import normal_logpdf
+from aisle_smc.ssm.model import StateSpaceModel
 from aisle_smc.ssm.pmmh import pmmh
 from aisle_smc.ssm.posterior import Row, Summary
+from aisle_smc.ssm.vector import VectorModel
 from tests.oracles.nile_grid import MODEL, Y
+
+
+class Sd(NamedTuple):
+    sd: float
 
 
 @cache
@@ -108,6 +118,80 @@ def test_it_is_a_value():
         posterior()["sigma"]
 
 
+def words(figure):
+    """Everything written in a figure."""
+    from matplotlib.text import Text
+
+    return " ".join(text.get_text() for text in figure.findobj(Text))
+
+
+def drifting(**change):
+    """A level that moves with a covariate."""
+    return StateSpaceModel(
+        **{
+            "params": Sd,
+            "initial": lambda rng: rng.normal(2e8, 1.0),
+            "transition": lambda rng, x, p, u: rng.normal(x + u, 0.1),
+            "log_observation": lambda y, x, p: normal_logpdf(y, x, p.sd),
+            "observe": lambda rng, x, p: rng.normal(x, p.sd),
+            "covariates": float,
+            "prior": {"sd": stats.gamma(2.0, scale=0.5)},
+        }
+        | change
+    )
+
+
+def test_a_high_level_and_covariates_to_come():
+    y = 2e8 + np.random.default_rng(1).normal(size=6)
+    found = pmmh(drifting(), y, 50, u=np.zeros(6), draws=30, tune=30, chains=2, progress=False)
+    # Single precision has steps of 16 there.
+    assert np.any(found.states % 1.0)
+    assert np.abs(found.states - 2e8).max() < 8.0
+    seen = found.to_arviz().posterior_predictive["y"].to_numpy()
+    assert np.any(seen % 1.0)
+    with pytest.raises(ValueError, match="covariates"):
+        found.plot_forecast(4)
+    assert found.plot_forecast(4, u=np.ones(4)) is not None
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+def test_nan_density_names_the_iteration_and_the_way_to_the_draws(tmp_path):
+    calls = []
+
+    def log_observation(y, x, p):
+        calls.append(1)
+        return np.full_like(x, np.nan) if len(calls) > limit else -0.5 * (y - x) ** 2
+
+    model = VectorModel(
+        params=Sd,
+        initial=lambda rng, n: rng.normal(size=n),
+        transition=lambda rng, x, p: rng.normal(x, p.sd),
+        log_observation=log_observation,
+        prior={"sd": stats.gamma(2.0, scale=0.5)},
+    )
+
+    # Starting takes 64 filters for each chain and one more; each has three times.
+    given = {"tune": 0, "chains": 2, "workers": 1, "progress": False, "seed": 3}
+    file, limit = tmp_path / "run.aisle", 3 * 160
+    with pytest.raises(ValueError, match=r"chain \d, iteration \d+ of drawing") as caught:
+        pmmh(model, np.zeros(3), 5, draws=400, file=file, **given)
+    text = str(caught.value)
+    assert "density of the model is nan" in text
+    assert str(file) in text
+    limit = 10**9
+    drawn = re.search(r"draws=(\d+)", text)
+    if drawn is None:
+        assert "without a draw from every chain" in text
+        return
+    calls.clear()
+    count = int(drawn[1])
+    found = pmmh(model, np.zeros(3), 5, draws=count, file=file, **given)
+    assert not calls
+    assert found.parameters.shape == (2, count, 1)
+
+
 def test_doors(monkeypatch):
     coming = posterior().forecast(5, seed=1)
     assert coming.observations.shape[1] == 5
@@ -115,6 +199,12 @@ def test_doors(monkeypatch):
         figure = getattr(posterior(), name)()
         assert figure is not None
     assert posterior().plot_forecast(5) is not None
+    assert posterior().forecast(3, draws=7).observations.shape == (7, 3)
+    from aisle_smc.plots import View
+
+    view = View(state="Level of the river")
+    for figure in (posterior().plot_states(view=view), posterior().plot_forecast(5, view=view)):
+        assert "Level of the river" in words(figure)
     import matplotlib.pyplot as plt
 
     plt.close("all")
