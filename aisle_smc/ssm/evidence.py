@@ -17,6 +17,7 @@ from aisle_smc.arguments import check_count, check_threshold
 from aisle_smc.arrays import Floats
 from aisle_smc.resampling import Scheme, systematic
 from aisle_smc.smc import smc
+from aisle_smc.ssm.description import Bound
 from aisle_smc.ssm.model import StateSpaceModel
 from aisle_smc.ssm.proposals import Bootstrap, Proposal, check_proposal
 from aisle_smc.ssm.stage import FilterStage, nan_density
@@ -90,6 +91,7 @@ class EvidenceFilter:
         rows = length if keep_paths else 0
         self._paths = np.empty((rows, *shape))
         self._parents = np.empty((rows, n), dtype=np.int64)
+        self._loops: dict[Any, Callable[..., tuple[float, int]]] = {}
         self._log_w = np.empty(n)
         self._w = np.empty(n)
         self._x, self._x_next = np.empty(shape), np.empty(shape)
@@ -113,19 +115,20 @@ class EvidenceFilter:
         ValueError
             If a density is NaN; time, particle and parameters are named.
         """
-        bound = self.model.bind(
-            params, self.y, self.u, guided=self.proposal.guided, auxiliary=self.proposal.auxiliary
-        )
         rngs = [rng] if isinstance(rng, np.random.Generator) else list(rng)
         if not isinstance(self.model, StateSpaceModel):
-            return self._interpreted(bound, rngs)
-        advance = evidence_loop(
-            bound.population,
-            self.proposal.auxiliary,
-            self.resampler.kernel,
-            self.resampler.uniforms,
-            hilbert_order if self.sort else None,
-        )
+            return self._interpreted(self._bind(params), rngs)
+        # One loop serves all parameters of the same types, which floats nearly always are.
+        types = tuple((type(value), np.ndim(value)) for value in params)
+        advance = self._loops.get(types)
+        if advance is None:
+            advance = self._loops[types] = evidence_loop(
+                self._bind(params).population,
+                self.proposal.auxiliary,
+                self.resampler.kernel,
+                self.resampler.uniforms,
+                hilbert_order if self.sort else None,
+            )
         length = self.y.shape[0]
         edges = [0, length]
         if len(rngs) > 1:
@@ -147,6 +150,13 @@ class EvidenceFilter:
             self.ess[flag:] = 0.0
             return -math.inf
         return float(self.log_evidences[-1])
+
+    def _bind(self, params: Any) -> Bound:
+        guided, auxiliary = self.proposal.guided, self.proposal.auxiliary
+        bound: Bound = self.model.bind(
+            params, self.y, self.u, guided=guided, auxiliary=auxiliary
+        )
+        return bound
 
     def _interpreted(self, bound: Any, rngs: list[np.random.Generator]) -> float:
         if len(rngs) > 1 or self.sort:

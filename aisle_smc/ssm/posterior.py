@@ -264,18 +264,18 @@ def _summarise(names: tuple[str, ...], parameters: Floats) -> Summary:
         ) from None
     draws = {name: parameters[..., k] for k, name in enumerate(names)}
     data = from_dict({"posterior": draws})
+    untyped: Any = arviz_stats
     # A chain that never moved has no R-hat: NaN says so without a warning.
     with np.errstate(all="ignore"):
-        table: Any = arviz_stats.summary(  # type: ignore[attr-defined,no-untyped-call]
-            data, fmt="wide", ci_kind="hdi", ci_prob=0.94, round_to="none"
-        )
-    theirs = {"hdi_3%": "hdi94_lb", "hdi_97%": "hdi94_ub"}
-    return Summary(
-        tuple(
-            Row(name, {c: float(table.loc[name, theirs.get(c, c)]) for c in COLUMNS})
-            for name in names
-        )
-    )
+        table = untyped.summary(data, round_to="none")
+    rows = []
+    for name in names:
+        values = {c: float(table.loc[name, c]) for c in COLUMNS if not c.startswith("hdi")}
+        # In arviz_stats 0.8.0 the table's "hdi" columns hold equal-tailed intervals.
+        ends = untyped.hdi(draws[name].reshape(-1), prob=0.94)
+        values |= {"hdi_3%": float(ends[0]), "hdi_97%": float(ends[1])}
+        rows.append(Row(name, {c: values[c] for c in COLUMNS}))
+    return Summary(tuple(rows))
 
 
 def _judge(posterior: Posterior) -> list[str]:

@@ -15,13 +15,13 @@ from aisle_smc.ssm.evidence import EvidenceFilter
 from aisle_smc.ssm.findings import Finding
 from aisle_smc.ssm.model import StateSpaceModel
 from aisle_smc.ssm.proposals import Auxiliary, Bootstrap, Guided, Proposal
+from aisle_smc.ssm.tuning import SD
 from aisle_smc.streams import stream
 
 __all__ = ["MISTAKES", "Subject", "replicates"]
 
 # Mistakes that stop one check; the others go on.
 MISTAKES = (ValueError, TypeError, AisleError, ArithmeticError)
-WANTED_SD = 1.2  # of the log-evidence, in particle marginal Metropolis-Hastings
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,13 @@ def replicates(subject: Subject) -> Iterator[Finding]:
         yield Finding("cannot tell", f"how many particles are enough: with {subject.n} some runs "
                       "lose all weight", "use more particles")  # fmt: skip
     else:
-        wanted = subject.n * (sd / WANTED_SD) ** 2
+        wanted = subject.n * (sd / SD) ** 2
         rough = "roughly " if sd > 2.5 else ""
         digits = 1 - math.floor(math.log10(max(wanted, 10.0)))
         yield Finding(
             "ok",
             f"the log-evidence has standard deviation {sd:.2f} with {subject.n} particles; "
-            f"{rough}{max(round(wanted, digits), 10):.0f} would give about {WANTED_SD}, "
+            f"{rough}{max(round(wanted, digits), 10):.0f} would give about {SD}, "
             "right for pmmh",
         )
     model = subject.model

@@ -114,7 +114,7 @@ def test_a_right_model_passes(y):
         "log_transition agrees with transition (5 places, 4000 draws each)",
         "log_proposal agrees with proposal",
         "log_observation agrees with observe",
-        "would give about 1.2, right for pmmh",
+        "would give about 0.75, right for pmmh",
         "the guided filter's evidence of the first 60 observations",
         "the auxiliary filter's evidence",
         "simulation-based calibration with 30 series of 50 times",
