@@ -213,32 +213,47 @@ def fresh(code: str, *arguments: str) -> list[float]:
     return [float(value) for value in done.stdout.split()]
 
 
+def first_row() -> dict[str, float]:
+    """Return seconds from the start of Python to the first log-evidence of a zoo model."""
+    imported, done = [fresh(FIRST) for _ in range(3)][-1]
+    return {"import": imported, "import_and_evidence": done}
+
+
+def memory_row() -> dict[str, dict[str, float]]:
+    """Return how much a filter of 10^6 particles makes the process grow."""
+    return {
+        keep: dict(zip(("growth", "tree_nodes"), fresh(MEMORY, str(HERE), keep), strict=True))
+        for keep in ("moments", "tree")
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--particles", help="python of an environment with particles==0.4")
     parser.add_argument("--cuthbert", help="python of an environment with cuthbert==0.1.1")
+    parser.add_argument("--only", nargs="*", help="sections to measure again, the others kept")
     options = parser.parse_args()
+    kept = HERE / "results" / "speed.json"
+    results: dict[str, Any] = json.loads(kept.read_text()) if options.only else {}
+    results["machine"] = {"cores": os.cpu_count(), "processor": platform.machine()}
     y = series()
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/y.npy"
         np.save(path, y)
-        results: dict[str, Any] = {
-            "machine": {"cores": os.cpu_count(), "processor": platform.machine()},
-            "filter": filter_rows(y, path, options),
-            "loop": loop_row(y),
-            "threads": threads_row(y),
-            "pmmh": pmmh_row(y, path, options),
+        sections: dict[str, Callable[[], Any]] = {
+            "filter": lambda: filter_rows(y, path, options),
+            "loop": lambda: loop_row(y),
+            "threads": lambda: threads_row(y),
+            "pmmh": lambda: pmmh_row(y, path, options),
+            "first_result_s": first_row,
+            "memory_mib": memory_row,
         }
-    warm = [fresh(FIRST) for _ in range(3)]
-    results["first_result_s"] = {"import": warm[-1][0], "import_and_evidence": warm[-1][1]}
-    results["memory_mib"] = {
-        keep: dict(zip(("growth", "tree_nodes"), fresh(MEMORY, str(HERE), keep), strict=True))
-        for keep in ("moments", "tree")
-    }
-    for name in ("loop", "threads", "pmmh", "first_result_s", "memory_mib"):
-        print(name, json.dumps(results[name]))
-    (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / "speed.json").write_text(json.dumps(results, indent=1) + "\n")
+        for name, measure in sections.items():
+            if not options.only or name in options.only:
+                results[name] = measure()
+                print(name, json.dumps(results[name]), flush=True)
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

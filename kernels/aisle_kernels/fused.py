@@ -108,10 +108,11 @@ def evidence_loop(
                     m, s, q = exponentiate(log_v, w)
                     if m == -np.inf:
                         # A look that rejects every particle is as good as none.
-                        scratch[:] = 0.0
+                        for i in range(n):
+                            scratch[i] = 0.0
                         m, s, q = exponentiate(log_w, w)
                     if not m < np.inf:
-                        log_w[:] = log_v
+                        _copy(log_v, log_w)
                         log_evidence[t] = m
                         _copy(source, x)
                         return log_z, t
