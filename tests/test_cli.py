@@ -149,7 +149,7 @@ def test_draws_can_be_loaded_with_their_dates(finished):
     results = xarray.open_datatree(finished[0] / "calm" / "posterior.nc")
     posterior = results["posterior"].dataset
     assert posterior["level"].shape == (2, 1500)
-    assert posterior["x"].dtype == np.float64
+    assert posterior["x"].dtype == np.float32  # enough for its spread
     assert posterior["time"].values[0] == np.datetime64("1871-07-01")
     assert results["posterior_predictive"].dataset["y"].shape[:2] == (2, 250)
     assert np.isfinite(results.attrs["log_evidence"])
@@ -566,3 +566,13 @@ def flat(text):
 
 def test_flat_is_flat():
     assert flat(textwrap.dedent(" a\n  b ")) == "a b"
+
+
+def test_large_levels_are_stored_in_double_precision():
+    xarray = pytest.importorskip("xarray")
+    from aisle_smc.cli.fit import _storage
+
+    near = np.random.default_rng(1).normal(size=(2, 50))
+    for values, kind in ((near, "f4"), (2e8 + near, np.float64), (near[0], np.float64)):
+        dims = ("draw", "time") if values.ndim == 2 else ("draw",)
+        assert _storage(xarray.DataArray(values, dims=dims)) == kind

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import aisle_smc
 from aisle_smc.arguments import check_count
 from aisle_smc.cli.folder import CHECKPOINT, claim, finish, is_finished
@@ -216,7 +218,7 @@ def save_draws(posterior: Any, time: Any, path: Path) -> None:
         tree[name].dataset = data
     encoding = {
         f"/{name}": {
-            key: {"zlib": True, "complevel": 1, "dtype": "f4" if "time" in v.dims else v.dtype}
+            key: {"zlib": True, "complevel": 1, "dtype": _storage(v)}
             for key, v in group.data_vars.items()
             if v.ndim > 1
         }
@@ -237,3 +239,16 @@ def _given(value: Any, otherwise: Any) -> Any:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _storage(variable: Any) -> Any:
+    """Return the type to store a variable in: half the bytes where no one could tell.
+
+    A series takes single precision if its rounding error is below a thousandth of its spread.
+    """
+    values = variable.values
+    if "time" not in variable.dims or not np.isfinite(values).any():
+        return values.dtype
+    finite = values[np.isfinite(values)]
+    rounding = float(np.abs(finite).max()) * 2.0**-24
+    return "f4" if rounding < 1e-3 * float(finite.std()) else values.dtype

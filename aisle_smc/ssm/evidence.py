@@ -153,9 +153,7 @@ class EvidenceFilter:
 
     def _bind(self, params: Any) -> Bound:
         guided, auxiliary = self.proposal.guided, self.proposal.auxiliary
-        bound: Bound = self.model.bind(
-            params, self.y, self.u, guided=guided, auxiliary=auxiliary
-        )
+        bound: Bound = self.model.bind(params, self.y, self.u, guided=guided, auxiliary=auxiliary)
         return bound
 
     def _interpreted(self, bound: Any, rngs: list[np.random.Generator]) -> float:
