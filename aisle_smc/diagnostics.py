@@ -193,9 +193,9 @@ class LagVariance:
     themselves.
 
     *Bias and variance.*  Consistent under multinomial resampling as n, then the lag, grows; the
-    standard deviation was a third to a half of that of the plain form wherever both were tried.
+    standard deviation was a third to two thirds of that of the plain form where both were tried.
     Other schemes correlate neighbouring particles, which is left out; with systematic resampling
-    the mean was within a tenth of the truth.  A lag shorter than the memory of the model makes V
+    the mean was within a fifth of the truth.  A lag shorter than the memory of the model makes V
     too small, and so do families that are few.  Where V is near 1 or above, no single run knows
     its error.
 
