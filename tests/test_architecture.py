@@ -32,8 +32,12 @@ LAYERS = (
         "results",
         "distributions",
         "divergences",
+        "weighted",
     ),
-    ("importance", "tempering", "moves", "ssm"),
+    ("targets",),
+    ("importance", "moves", "ssm"),
+    ("tempering",),
+    ("sampling",),
     ("plots",),
     ("report",),
     ("aisle_smc",),
@@ -51,7 +55,7 @@ CORE_NEEDS = {"numpy", "numba", "scipy", "tqdm", "aisle_kernels"}
 ONLY_IN = {
     "torch": {"neural"},
     "zuko": {"neural"},
-    "joblib": {"batch", "ssm"},  # ssm: the processes of expensive Python models
+    "joblib": {"batch", "ssm", "targets"},  # the processes of expensive Python functions
     "dask": {"batch"},
     "distributed": {"batch"},
 }
