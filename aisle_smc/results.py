@@ -12,7 +12,7 @@ from numba.extending import is_jitted
 from aisle_smc.arrays import Array, Floats
 from aisle_smc.streams import stream
 
-__all__ = ["filter_dataset", "posterior_datatree"]
+__all__ = ["filter_dataset", "posterior_datatree", "weighted_datatree"]
 
 # Trajectories of interpreted models that are observed again, spread over all chains.
 INTERPRETED_DRAWS = 200
@@ -155,6 +155,93 @@ def posterior_datatree(posterior: Any) -> Any:
     return xarray.DataTree.from_dict(tree)
 
 
+def weighted_datatree(draws: Any, n: int | None = None, *, seed: int = 0) -> Any:
+    """Return weighted draws as an ``xarray.DataTree`` that ArviZ takes as it is.
+
+    Parameters
+    ----------
+    draws : WeightedDraws
+        The sample.
+    n : int, optional
+        How many equally weighted draws to make of it; by default the effective sample size, but at
+        least four, so that what ArviZ calls ESS is no larger than what the weights are worth.
+    seed : int
+        Of the resampling.
+
+    Returns
+    -------
+    xarray.DataTree
+        * ``posterior``: equally weighted draws of parameters and blobs, with dimensions ``chain``
+          (one) and ``draw``; in random order, some of them repeats.
+        * ``sample_stats``: for each of them ``particle``, the weighted draw it is, ``log_weight``,
+          which is for information (the draws have been weighted by it), and ``lp``, where the
+          density is known.
+        * ``weighted_posterior`` and ``weighted_sample_stats``: all weighted draws, with dimension
+          ``particle``; the latter holds ``log_weight``, normalised, and ``lp``.
+
+    Raises
+    ------
+    ImportError
+        If xarray is not installed.
+    ValueError
+        If a parameter has the name of a dimension.
+
+    Notes
+    -----
+    Blobs of a dtype that is not a number stay out of ``posterior``: averages would fail on them.
+    """
+    xarray = _xarray()
+    taken = [name for name in draws.names if name in ("chain", "draw", "particle", "sample")]
+    if taken:
+        raise ValueError(
+            f"the parameter {taken[0]!r} has the name of a dimension of ArviZ; rename it"
+        )
+    n = max(round(draws.ess), 4) if n is None else n
+    rows = draws.indices(n, seed)
+    values = {name: draws.x[:, k] for k, name in enumerate(draws.names)}
+    blobs = _blobs(draws)
+    stats = {"log_weight": draws.log_w}
+    if draws.log_density is not None:
+        stats["lp"] = draws.log_density
+    equal = {**values, **{k: v for k, v in blobs.items() if v.dtype.kind in "fiub"}}
+    groups: dict[str, tuple[dict[str, Array], bool]] = {
+        "posterior": (equal, True),
+        "sample_stats": ({"particle": np.arange(draws.n), **stats}, True),
+        "weighted_posterior": ({**values, **blobs}, False),
+        "weighted_sample_stats": (stats, False),
+    }
+    origin: dict[str, Any] = {**_library(), "ess": float(draws.ess), "khat": float(draws.khat)}
+    if draws.prior is not None:
+        origin["prior"] = repr(draws.prior)
+    tree = {"/": xarray.Dataset(attrs=origin)}
+    for group, (variables, resampled) in groups.items():
+        sample = ["chain", "draw"] if resampled else ["particle"]
+        tree[group] = xarray.Dataset(
+            {
+                name: (
+                    [*sample, *(f"{name}_dim_{k}" for k in range(value.ndim - 1))],
+                    value[rows][None] if resampled else value,
+                )
+                for name, value in variables.items()
+            },
+            coords={"chain": [0], "draw": np.arange(n)} if resampled else {},
+            attrs=_library(),
+        )
+    return xarray.DataTree.from_dict(tree)
+
+
+def _blobs(draws: Any) -> dict[str, Array]:
+    """Return the blobs by name, each field of a structured array by its own."""
+    blobs = draws.blobs
+    if blobs is None:
+        return {}
+    fields = (
+        {"blob": blobs} if blobs.dtype.names is None else {k: blobs[k] for k in blobs.dtype.names}
+    )
+    # A blob named like a parameter keeps its name and a mark.
+    return {f"{k}_blob" if k in draws.names else k: value for k, value in fields.items()}
+
+
 def _xarray() -> Any:
     try:
         import xarray
@@ -169,14 +256,14 @@ def _dimensions(variables: dict[str, Any]) -> set[str]:
     return {name for dimensions, _ in variables.values() for name in dimensions}
 
 
-def _origin(model: Any) -> dict[str, str]:
+def _library() -> dict[str, str]:
     from aisle_smc.version import __version__
 
-    return {
-        "inference_library": "aisle_smc",
-        "inference_library_version": __version__,
-        "model": model.name or type(model).__name__,
-    }
+    return {"inference_library": "aisle_smc", "inference_library_version": __version__}
+
+
+def _origin(model: Any) -> dict[str, str]:
+    return {**_library(), "model": model.name or type(model).__name__}
 
 
 def _attributes(posterior: Any) -> dict[str, Any]:

@@ -30,6 +30,7 @@ LAYERS = (
         "diagnostics",
         "genealogy",
         "results",
+        "summary",
         "distributions",
         "divergences",
         "weighted",
