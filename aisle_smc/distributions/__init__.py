@@ -1,0 +1,25 @@
+"""Proposals: distributions of vectors that are sampled, evaluated and fitted to weighted points.
+
+Every one has ``dim``, ``sample(n, rng)``, ``log_density(x)`` and ``fit(x, weights)``
+(:class:`Distribution`); points are rows, log-densities are in nats.
+"""
+
+from __future__ import annotations
+
+from aisle_smc.distributions.defensive import Defensive
+from aisle_smc.distributions.gaussian import Gaussian
+from aisle_smc.distributions.mixture import Mixture
+from aisle_smc.distributions.mixture_fit import fit_mixture
+from aisle_smc.distributions.protocol import Distribution
+from aisle_smc.distributions.selection import fit_proposal
+from aisle_smc.distributions.student_t import StudentT
+
+__all__ = [
+    "Defensive",
+    "Distribution",
+    "Gaussian",
+    "Mixture",
+    "StudentT",
+    "fit_mixture",
+    "fit_proposal",
+]

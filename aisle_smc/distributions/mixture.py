@@ -1,0 +1,148 @@
+"""Mixtures of distributions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from aisle_smc.arrays import Floats
+from aisle_smc.distributions.protocol import (
+    Distribution,
+    check_draw,
+    read_points,
+    read_weighted,
+)
+from aisle_smc.distributions.student_em import log_sum
+
+__all__ = ["Mixture"]
+
+EM_STEPS = 50
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Mixture:
+    r"""A mixture :math:`q(x) = \sum_k \pi_k q_k(x)` of distributions of any kinds.
+
+    Attributes
+    ----------
+    weights : ndarray, shape (k,)
+        Probabilities of the parts; they sum to one.
+    parts : tuple of Distribution
+        The parts, all of one dimension.
+
+    Raises
+    ------
+    ValueError
+        If there is no part, their dimensions differ, or the weights are not their probabilities.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from aisle_smc.distributions import Gaussian
+    >>> parts = tuple(Gaussian(mean=np.array([m]), root=np.eye(1)) for m in (-5.0, 5.0))
+    >>> q = Mixture(weights=np.array([0.25, 0.75]), parts=parts)
+    >>> float(np.mean(q.sample(4000, np.random.default_rng(0)) > 0.0).round(2))
+    0.74
+    """
+
+    weights: Floats
+    parts: tuple[Distribution, ...]
+
+    def __post_init__(self) -> None:
+        parts = tuple(self.parts)
+        w = np.asarray(self.weights, dtype=np.float64)
+        if not parts or w.shape != (len(parts),):
+            raise ValueError(
+                f"a mixture needs at least one part and a weight for each; got {len(parts)} parts "
+                f"and weights of shape {w.shape}"
+            )
+        dims = [part.dim for part in parts]
+        if len(set(dims)) > 1:
+            raise ValueError(f"the parts of a mixture must have one dimension; got {dims}")
+        if not (w >= 0.0).all() or not abs(w.sum() - 1.0) < 1e-8:
+            raise ValueError(
+                f"the weights of a mixture must be probabilities that sum to one; got {w}; "
+                "pass weights / weights.sum()"
+            )
+        object.__setattr__(self, "parts", parts)
+        object.__setattr__(self, "weights", w / w.sum())
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates."""
+        return self.parts[0].dim
+
+    def sample(self, n: int, rng: np.random.Generator) -> Floats:
+        """Draw `n` independent points, shape (n, d), in random order.
+
+        The numbers of points from each part are multinomial; a permutation then makes the rows
+        independent of one another, so that any subset of them is a sample as well.
+        """
+        check_draw(n, rng)
+        counts = rng.multinomial(n, self.weights)
+        drawn = [part.sample(int(m), rng) for part, m in zip(self.parts, counts, strict=True) if m]
+        return np.concatenate(drawn)[rng.permutation(n)]
+
+    def log_densities(self, x: Floats) -> Floats:
+        """Return log (weight times density) of each part at each point, shape (k, n)."""
+        x = read_points(x, self.dim)
+        log_p = np.stack([part.log_density(x) for part in self.parts])
+        with np.errstate(divide="ignore"):
+            return np.asarray(log_p + np.log(self.weights)[:, None])
+
+    def log_density(self, x: Floats) -> Floats:
+        """Return the log-density of each row of `x`, shape (n,)."""
+        return log_sum(self.log_densities(x))
+
+    def fit(self, x: Floats, weights: Floats) -> Mixture:
+        r"""Return the mixture after weighted expectation-maximisation from the present parts.
+
+        Each round shares every point out among the parts in proportion to
+        :math:`\pi_k q_k(x)` and lets each part fit its share.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n, d)
+            Points.
+        weights : ndarray, shape (n,)
+            Weights; zeros are allowed, and they need not sum to one.
+
+        Returns
+        -------
+        Mixture
+            With as many parts as now; a part left without points keeps its shape and gets weight
+            zero.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, a weight is negative or NaN, or no weight is positive.
+
+        Notes
+        -----
+        The number of parts and where they start are for :func:`fit_mixture` to choose.  At most
+        50 rounds, or until a round gains less than 1e-4 nats.
+        """
+        x, w = read_weighted(x, weights, self.dim)
+        mixture, before = self, -math.inf
+        for _ in range(EM_STEPS):
+            log_p = mixture.log_densities(x)
+            log_q = log_sum(log_p)
+            lost = log_q == -np.inf
+            score = float(w @ np.where(lost, -1e3, log_q))
+            if score - before < TOLERANCE:
+                break
+            before = score
+            share = w * np.exp(log_p - np.where(lost, 0.0, log_q))
+            # Points that no part can reach are shared out by weight alone.
+            share[:, lost] = np.outer(mixture.weights, w[lost])
+            total = share.sum(axis=1)
+            parts = tuple(
+                part.fit(x, c) if t > 0.0 else part
+                for part, c, t in zip(mixture.parts, share, total, strict=True)
+            )
+            mixture = replace(mixture, weights=total / total.sum(), parts=parts)
+        return mixture

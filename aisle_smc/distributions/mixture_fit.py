@@ -1,0 +1,169 @@
+"""Fitting a mixture of Student-t distributions, its number of parts included."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from aisle_smc.arguments import check_count
+from aisle_smc.arrays import Floats
+from aisle_smc.distributions.mixture import Mixture
+from aisle_smc.distributions.moments import shrunk_moments
+from aisle_smc.distributions.protocol import check_draw, read_weighted
+from aisle_smc.distributions.splitting import join, split
+from aisle_smc.distributions.student_em import (
+    Parts,
+    distances,
+    em,
+    log_densities,
+    log_density,
+    log_sum,
+    one_part,
+)
+from aisle_smc.distributions.student_t import part_in_place
+
+__all__ = ["fit_mixture", "halves", "without_copies"]
+
+ROUNDS = 12
+
+
+def without_copies(x: Floats, w: Floats) -> tuple[Floats, Floats]:
+    """Return the distinct points with their summed weights.
+
+    Copies, as a Markov chain that rejects leaves them, would be seen by both halves of a held-out
+    score and make every overfit look good.
+    """
+    order = np.argsort(x[:, 0], kind="stable")
+    first = x[order, 0]
+    if (first[1:] != first[:-1]).all():
+        return x, w
+    order = np.lexsort(x.T[::-1])
+    ordered = x[order]
+    new = np.ones(order.size, dtype=bool)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    return ordered[new], np.add.reduceat(w[order], np.flatnonzero(new))
+
+
+def halves(
+    x: Floats, w: Floats, rng: np.random.Generator
+) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+    """Return the points in two random halves, each with weights that sum to one.
+
+    They are dealt in pairs of decreasing weight, so that the few heaviest do not all fall into
+    one half.
+    """
+    order = np.argsort(-w, kind="stable")
+    side = np.zeros(w.size, dtype=bool)
+    flips = rng.random((w.size + 1) // 2) < 0.5
+    side[0::2] = flips
+    side[1::2] = ~flips[: w.size // 2]
+    left, right = np.sort(order[side]), np.sort(order[~side])
+    return (
+        (x[left], w[left] / w[left].sum()),
+        (x[right], w[right] / w[right].sum()),
+    )
+
+
+def fit_mixture(
+    x: Floats, weights: Floats, rng: np.random.Generator, *, most: int = 64
+) -> Mixture:
+    r"""Fit a mixture of Student-t distributions to weighted points.
+
+    Maximises :math:`\sum_i w_i \log q(x_i)`, which minimises the divergence
+    :math:`\mathrm{KL}(\pi \| q)` for points weighted for :math:`\pi`.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, d)
+        Points.
+    weights : ndarray, shape (n,)
+        Weights; zeros are allowed, and they need not sum to one.
+    rng : numpy.random.Generator
+        Halves the points and starts the splits.
+    most : int
+        Largest number of parts.
+
+    Returns
+    -------
+    Mixture
+        Of :class:`StudentT` parts.
+
+    Raises
+    ------
+    ValueError
+        If a shape is wrong, a weight is negative or NaN, no weight is positive, or `most` < 1.
+    """
+    check_count("most", most)
+    check_draw(1, rng)
+    x, w = read_weighted(x, weights)
+    x, w = without_copies(x, w)
+    mean, root = shrunk_moments(x, w)
+    z = (x - mean) @ np.linalg.inv(root).T
+    if z.shape[0] < 4 or most == 1:
+        parts = em(z, w, one_part(z, w))
+    else:
+        one, other = halves(z, w, rng)
+        parts = grow(*one, *other, rng, most)
+        parts = em(z, w, parts)
+    components = tuple(part_in_place(parts, k, mean, root) for k in range(parts.k))
+    return Mixture(weights=parts.weights, parts=components)
+
+
+def grow(
+    x: Floats, w: Floats, held_x: Floats, held_w: Floats, rng: np.random.Generator, most: int
+) -> Parts:
+    """Return parts grown by splitting as long as points held out agree."""
+    parts = em(x, w, one_part(x, w))
+    score = log_density(held_x, parts)
+    for _ in range(ROUNDS):
+        grown = _split_all(x, w, held_x, held_w, parts, rng, most)
+        if grown.k == parts.k:
+            break
+        grown = em(x, w, grown, steps=20)
+        new = log_density(held_x, grown)
+        if not _better(new, score, held_w):
+            break
+        parts, score = grown, new
+    return parts
+
+
+def _better(new: Floats, old: Floats, w: Floats) -> bool:
+    """Whether one log-score beats another by more than the standard error of the difference."""
+    gain = new - old
+    mean = float(w @ gain)
+    error = float(np.sqrt(np.square(w * (gain - mean)).sum()))
+    return mean > error
+
+
+def _split_all(
+    x: Floats,
+    w: Floats,
+    held_x: Floats,
+    held_w: Floats,
+    parts: Parts,
+    rng: np.random.Generator,
+    most: int,
+) -> Parts:
+    """Return the parts with each one split that is better split."""
+    log_p = log_densities(distances(x, parts), parts)
+    c = w * np.exp(log_p - log_sum(log_p))
+    held_p = log_densities(distances(held_x, parts), parts)
+    held_q = log_sum(held_p)
+    pieces, room = [], most - parts.k
+    for k in range(parts.k):
+        one = parts.take(np.array([k]))
+        two = split(x, c[k], one, rng) if room > 0 else None
+        weight = parts.weights[k]
+        if two is not None:
+            children = log_density(held_x, two) + np.log(weight)
+            # The density with part k taken out and its children put in, never below the children.
+            rest = (
+                log_sum(np.delete(held_p, k, axis=0))
+                if parts.k > 1
+                else np.full_like(held_q, -np.inf)
+            )
+            if _better(np.logaddexp(rest, children), held_q, held_w):
+                one, room = two, room - 1
+        pieces.append(replace(one, weights=one.weights * weight))
+    return join(pieces)

@@ -1,0 +1,105 @@
+"""Weighted means and covariances that stay usable when few points carry weight."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aisle_smc.arrays import Floats
+
+__all__ = ["effective_count", "root_of", "shrunk_moments", "weighted_moments"]
+
+# Below this many effective points per dimension a covariance is drawn towards its diagonal.
+ENOUGH = 3.0
+# A conditional standard deviation is never less than this share of the marginal one.
+THINNEST = 1e-6
+
+
+def effective_count(w: Floats) -> float:
+    """Return ``(sum w)^2 / sum w^2``, how many equal weights would be as good."""
+    square = float(np.square(w).sum())
+    return float(w.sum()) ** 2 / square if square > 0.0 else 0.0
+
+
+def weighted_moments(x: Floats, w: Floats) -> tuple[Floats, Floats]:
+    """Return the mean (d,) and covariance (d, d) of points with weights that sum to one."""
+    # Two passes: the first centres, the second removes what rounding left of the mean.
+    centre = w @ x
+    centre = centre + w @ (x - centre)
+    away = x - centre
+    return centre, (away * w[:, None]).T @ away
+
+
+def root_of(covariance: Floats, scale: Floats) -> Floats:
+    """Return a lower-triangular root of a covariance, never singular.
+
+    Parameters
+    ----------
+    covariance : ndarray, shape (d, d)
+        Symmetric and positive semi-definite up to rounding.
+    scale : ndarray, shape (d,)
+        Positive standard deviations to fall back on where a variance is zero.
+
+    Returns
+    -------
+    ndarray, shape (d, d)
+        The Cholesky factor of the covariance, or of the nearest correlation matrix that has one:
+        correlations are multiplied by ``1 - 10^-k`` with the largest `k` that will do.
+    """
+    variance = np.diag(covariance)
+    sd = np.sqrt(np.maximum(variance, (THINNEST * scale) ** 2))
+    correlation = covariance / np.outer(sd, sd)
+    np.fill_diagonal(correlation, 1.0)
+    share = 0.0
+    for k in (14, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0):
+        try:
+            root = np.linalg.cholesky(correlation)
+        except np.linalg.LinAlgError:
+            root = np.zeros_like(correlation)
+        if np.diag(root).min() > 0.5 * THINNEST:
+            break
+        share = 10.0**-k
+        correlation *= 1.0 - share
+        np.fill_diagonal(correlation, 1.0)
+    return np.asarray(root * sd[:, None])
+
+
+def scale_of(x: Floats, w: Floats) -> Floats:
+    """Return a positive scale for each coordinate, also where all points agree."""
+    mean, spread = w @ x, np.zeros(x.shape[1])
+    spread = np.sqrt(np.maximum(w @ np.square(x - mean), 0.0))
+    # A coordinate without spread gets the typical one, or a hair of its own size, or one.
+    others = spread[spread > 0.0]
+    typical = float(np.exp(np.log(others).mean())) if others.size else 0.0
+    fallback = np.maximum(typical, 1e-6 * np.abs(mean))
+    fallback[fallback == 0.0] = 1.0
+    tiny = spread <= 1e-13 * np.abs(mean)
+    return np.where(tiny, fallback, spread)
+
+
+def shrunk_moments(x: Floats, w: Floats) -> tuple[Floats, Floats]:
+    """Return a weighted mean and a root of a covariance that is never singular.
+
+    With effective count ``m = 1 / sum w^2`` the covariance is
+
+        (1 - s) S + s diag(S),      s = max(0, 1 - m / (3 (d + 1))),
+
+    the sample covariance as soon as there are three effective points per dimension.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, d)
+        Finite points.
+    w : ndarray, shape (n,)
+        Positive weights that sum to one.
+
+    Returns
+    -------
+    mean : ndarray, shape (d,)
+    root : ndarray, shape (d, d)
+        Lower triangular.
+    """
+    mean, covariance = weighted_moments(x, w)
+    share = max(0.0, 1.0 - effective_count(w) / (ENOUGH * (x.shape[1] + 1)))
+    if share > 0.0:
+        covariance = (1.0 - share) * covariance + share * np.diag(np.diag(covariance))
+    return mean, root_of(covariance, scale_of(x, w))
