@@ -56,16 +56,29 @@ class Coordinate:
             return "real line" if self.upper == math.inf else "below"
         return "above" if self.upper == math.inf else "interval"
 
+    @property
+    def lowest(self) -> float:
+        """Return the least number inside the open support."""
+        # Zero is left by the smallest normal number, which still survives a division by a scale.
+        return _TINY if self.lower == 0.0 else float(np.nextafter(self.lower, math.inf))
+
+    @property
+    def highest(self) -> float:
+        """Return the greatest number inside the open support."""
+        return -_TINY if self.upper == 0.0 else float(np.nextafter(self.upper, -math.inf))
+
+    @property
+    def standard(self) -> tuple[tuple[float, ...], float, float] | None:
+        """Return shapes, loc and scale, if together with SciPy's family they give the density."""
+        return self._standard
+
     def inside(self, theta: Array) -> NDArray[np.bool_]:
         """Tell which values lie in the open support (NaN does not)."""
         return (theta > self.lower) & (theta < self.upper)
 
     def clip(self, theta: Array) -> Array:
         """Move values that rounding put on a bound to the nearest number inside."""
-        # Zero is left by the smallest normal number, which still survives a division by a scale.
-        lowest = _TINY if self.lower == 0.0 else np.nextafter(self.lower, math.inf)
-        highest = -_TINY if self.upper == 0.0 else np.nextafter(self.upper, -math.inf)
-        return np.minimum(np.maximum(theta, lowest), highest)
+        return np.minimum(np.maximum(theta, self.lowest), self.highest)
 
     def constrain(self, z: Array) -> Array:
         """Map the real line into the open support."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from aisle_smc.coordinates import Array, Coordinate, describe, read_coordinate
+from aisle_smc.normal_scores import NormalScores, read_scores
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -67,6 +68,7 @@ class Prior:
     free: tuple[str, ...] = field(init=False)
     constants: dict[str, float] = field(init=False)
     coordinates: tuple[Coordinate, ...] = field(init=False)
+    _normal: NormalScores | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         given = self.distributions
@@ -130,6 +132,70 @@ class Prior:
             out[..., j] = coordinate.constrain(z[..., j])
         return out
 
+    def from_normal(self, z: ArrayLike) -> Array:
+        """Map standard normal coordinates to parameters, so that the prior of `z` is N(0, I).
+
+        Each parameter is ``theta_j = F_j^{-1}(Phi(z_j))``, computed from whichever tail is the
+        smaller.
+
+        Parameters
+        ----------
+        z : array_like, shape (..., d)
+            Standard normal coordinates of the free parameters.
+
+        Returns
+        -------
+        ndarray, shape (..., d)
+            Parameters, strictly inside their supports and finite for every finite `z`.
+
+        Notes
+        -----
+        Most families of SciPy take 10 to 50 ns per number; gamma, beta and Student's t take 0.3
+        to 1 us; a distribution without a fast map takes what its own ``ppf`` and ``isf`` take,
+        and is as accurate as they are.  Beyond ``abs(z) = 37.5``, where the normal tail
+        underflows, all but the families that are functions of a normal variable stay put.
+
+        Examples
+        --------
+        >>> from scipy.stats import expon, norm
+        >>> prior = Prior({"mu": norm(1, 10), "rate": expon()})
+        >>> theta = prior.from_normal([-0.5, 8.0])
+        >>> theta.round(4).tolist()
+        [-4.0, 35.0134]
+        >>> prior.to_normal(theta).round(9).tolist()
+        [-0.5, 8.0]
+        """
+        return self._scores().from_normal(self._columns(z))
+
+    def to_normal(self, theta: ArrayLike) -> Array:
+        """Map parameters to standard normal coordinates, ``z_j = Phi^{-1}(F_j(theta_j))``.
+
+        Parameters
+        ----------
+        theta : array_like, shape (..., d)
+            The free parameters, in the order of `free`.
+
+        Returns
+        -------
+        ndarray, shape (..., d)
+
+        Raises
+        ------
+        ValueError
+            If a value is not strictly inside its support: it names the parameter.
+        """
+        theta = self._columns(theta)
+        self._require_inside(theta)
+        return self._scores().to_normal(theta)
+
+    def _scores(self) -> NormalScores:
+        # Made on first use, since most priors never need it.  Threads that meet here make equal
+        # values, so that it does not matter whose is kept.
+        if self._normal is None:
+            object.__setattr__(self, "_normal", read_scores(self.coordinates))
+        assert self._normal is not None
+        return self._normal
+
     def unconstrain(self, values: ArrayLike) -> Array:
         """Map parameters to unconstrained coordinates.
 
@@ -148,14 +214,18 @@ class Prior:
             If a value is not strictly inside its support: it names the parameter.
         """
         theta = self._columns(values)
+        self._require_inside(theta)
         out = np.empty_like(theta)
+        for j, coordinate in enumerate(self.coordinates):
+            out[..., j] = coordinate.unconstrain(theta[..., j])
+        return out
+
+    def _require_inside(self, theta: Array) -> None:
         for j, coordinate in enumerate(self.coordinates):
             column = theta[..., j]
             inside = coordinate.inside(column)
             if not inside.all():
                 raise ValueError(coordinate.outside(float(column[~inside].flat[0])))
-            out[..., j] = coordinate.unconstrain(column)
-        return out
 
     def log_jacobian(self, z: ArrayLike) -> Any:
         """Return log |d theta / d z|, shape (...,), finite for every finite `z`."""

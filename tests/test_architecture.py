@@ -26,6 +26,7 @@ LAYERS = (
     ("smc",),
     (
         "coordinates",
+        "normal_scores",
         "priors",
         "diagnostics",
         "genealogy",

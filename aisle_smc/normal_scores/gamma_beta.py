@@ -1,0 +1,138 @@
+"""Gamma and beta families: maps by the inverse incomplete functions, each half from its own tail.
+
+The gamma family and its relatives are maps of the half-line; the beta family is one of the
+interval and works with the signed distance to the nearer end, as in `intervals`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import special as sp
+
+from aisle_smc.normal_scores.tails import LOG_ROOT_2PI, Array, tail
+
+
+def _halves(z: Array, low: Any, high: Any, *shapes: Array) -> Any:
+    """Call one inverse where z < 0 and the other elsewhere: they are too slow to call both."""
+    share = tail(z)
+    left = z < 0.0
+    out = np.empty_like(share)
+    low(*shapes, share, out=out, where=left)
+    high(*shapes, share, out=out, where=~left)
+    return out
+
+
+def _from_shares(p: Array, q: Array) -> Any:
+    return np.where(p < q, sp.ndtri(p), -sp.ndtri(q))
+
+
+def gamma(z: Array, a: Array) -> Any:
+    """Return ``P^{-1}(a, p)``, the inverse of the regularised incomplete gamma function."""
+    return _halves(z, sp.gammaincinv, sp.gammainccinv, a)
+
+
+def gamma_inverse(x: Array, a: Array) -> Any:
+    """Invert `gamma`."""
+    return _from_shares(sp.gammainc(a, x), sp.gammaincc(a, x))
+
+
+def gamma_slope(z: Array, x: Array, a: Array) -> Any:
+    """Return ``phi(z) / f(x)``, the ratio formed in logs."""
+    log_f = sp.xlogy(a - 1.0, x) - x - sp.gammaln(a)
+    return np.exp(-0.5 * z * z - LOG_ROOT_2PI - log_f)
+
+
+def chi2(z: Array, df: Array) -> Any:
+    """Return twice a gamma variable of shape df / 2."""
+    return 2.0 * gamma(z, 0.5 * df)
+
+
+def chi2_inverse(x: Array, df: Array) -> Any:
+    """Invert `chi2`."""
+    return gamma_inverse(0.5 * x, 0.5 * df)
+
+
+def chi2_slope(z: Array, x: Array, df: Array) -> Any:
+    """Return the derivative of `chi2`."""
+    return 2.0 * gamma_slope(z, 0.5 * x, 0.5 * df)
+
+
+def chi(z: Array, df: Array) -> Any:
+    """Return the root of a chi-square variable."""
+    return np.sqrt(chi2(z, df))
+
+
+def chi_inverse(x: Array, df: Array) -> Any:
+    """Invert `chi`."""
+    return chi2_inverse(x * x, df)
+
+
+def chi_slope(z: Array, x: Array, df: Array) -> Any:
+    """Return ``phi(z) / f(x)``, the ratio formed in logs."""
+    log_f = sp.xlogy(df - 1.0, x) - 0.5 * x * x - sp.gammaln(0.5 * df)
+    return np.exp(-0.5 * z * z - LOG_ROOT_2PI - log_f + (0.5 * df - 1.0) * np.log(2.0))
+
+
+def maxwell(z: Array) -> Any:
+    """Return a chi variable with 3 degrees of freedom."""
+    return chi(z, np.array(3.0))
+
+
+def maxwell_inverse(x: Array) -> Any:
+    """Invert `maxwell`."""
+    return chi_inverse(x, np.array(3.0))
+
+
+def maxwell_slope(z: Array, x: Array) -> Any:
+    """Return the derivative of `maxwell`."""
+    return chi_slope(z, x, np.array(3.0))
+
+
+def invgamma(z: Array, a: Array) -> Any:
+    """Return the reciprocal of a gamma variable."""
+    return 1.0 / gamma(-z, a)
+
+
+def invgamma_inverse(x: Array, a: Array) -> Any:
+    """Invert `invgamma`."""
+    return -gamma_inverse(1.0 / x, a)
+
+
+def invgamma_slope(z: Array, x: Array, a: Array) -> Any:
+    """Return ``phi(z) / f(x)``, the ratio formed in logs."""
+    log_f = -(a + 1.0) * np.log(x) - 1.0 / x - sp.gammaln(a)
+    return np.exp(-0.5 * z * z - LOG_ROOT_2PI - log_f)
+
+
+def beta(z: Array, a: Array, b: Array) -> Any:
+    """Return ``I^{-1}(a, b; p)`` as the signed distance to the nearer end."""
+    s = _halves(z, sp.betaincinv, sp.betainccinv, a, b)
+    beyond = s > 0.5
+    if beyond.any():
+        share = tail(z)
+        left = z < 0.0
+        y = np.empty_like(share)
+        sp.betainccinv(b, a, share, out=y, where=beyond & left)
+        sp.betaincinv(b, a, share, out=y, where=beyond & ~left)
+        np.negative(y, out=s, where=beyond)
+    return s
+
+
+def beta_inverse(s: Array, a: Array, b: Array) -> Any:
+    """Invert `beta`."""
+    upper = np.signbit(s)
+    size = np.abs(s)
+    first, second = np.where(upper, b, a), np.where(upper, a, b)
+    near, far = sp.betainc(first, second, size), sp.betaincc(first, second, size)
+    return np.where(upper, _from_shares(far, near), _from_shares(near, far))
+
+
+def beta_slope(z: Array, s: Array, a: Array, b: Array) -> Any:
+    """Return ``phi(z) / f(x)``, the ratio formed in logs."""
+    upper = np.signbit(s)
+    near, far = np.log(np.abs(s)), np.log1p(-np.abs(s))
+    log_x, log_rest = np.where(upper, far, near), np.where(upper, near, far)
+    log_f = (a - 1.0) * log_x + (b - 1.0) * log_rest - sp.betaln(a, b)
+    return np.exp(-0.5 * z * z - LOG_ROOT_2PI - log_f)
