@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from scipy.stats import beta, halfnorm, norm
+from scipy.stats import beta, gamma, halfnorm, norm, uniform
 
 from aisle_smc.plots import (
     View,
@@ -15,12 +15,14 @@ from aisle_smc.plots import (
     plot_filter,
     plot_forecast,
     plot_pairs,
+    plot_run,
     plot_states,
     plot_traces,
 )
 from aisle_smc.plots.series import half_exp, view_of
 from aisle_smc.plots.style import future_of, time_of
 from aisle_smc.priors import Prior
+from aisle_smc.weighted import WeightedDraws
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -82,6 +84,48 @@ def fake_result(scalar=True):
     )
 
 
+def two_modes(n=20000):
+    """Uniform draws weighted to 70 % in a wide mode and 30 % in a narrow one."""
+    x = np.random.default_rng(3).uniform(-6.0, 6.0, (n, 2))
+    wide = norm([-3.0, 2.0], [0.5, 0.8]).logpdf(x).sum(axis=1)
+    narrow = norm([3.0, -2.0], 0.3).logpdf(x).sum(axis=1)
+    prior = Prior({"a": uniform(-6, 12), "b": uniform(-6, 12)})
+    return WeightedDraws(
+        names=("a", "b"),
+        x=x,
+        log_w=np.logaddexp(np.log(0.7) + wide, np.log(0.3) + narrow),
+        prior=prior,
+    )
+
+
+class Step(NamedTuple):
+    phase: str
+    evaluations: int
+    log_evidence: float = np.nan
+    error: float = np.nan
+    ess: float = 1000.0
+    beta: float = np.nan
+    acceptance: float = np.nan
+    khat: float = np.nan
+    seconds: float = 1.0
+    kernel: str = ""
+
+
+def fake_run():
+    """Two temperatures, two steps at the target, a fit and fresh draws: log-evidence -42.3."""
+    move = {"acceptance": 0.3, "kernel": "t-pCN"}
+    trace = (
+        Step("prior", 1000, beta=0.0, khat=np.inf),
+        Step("tempering", 3000, -5.0, 0.1, 900.0, beta=1e-3, **move),
+        Step("tempering", 5000, -20.0, 0.2, 950.0, beta=0.1, **move),
+        Step("stay", 7000, -42.4, 0.2, 1100.0, beta=1.0, **move),
+        Step("stay", 9000, -42.2, 0.15, 2100.0, beta=1.0, **move),
+        Step("adapt", 9500, -42.28, 0.06, 700.0, beta=1.0, khat=0.8),
+        Step("final", 14000, -42.3, 0.012, 4300.0, beta=1.0, khat=0.3, seconds=5.1),
+    )
+    return SimpleNamespace(trace=trace)
+
+
 @pytest.fixture
 def future(monkeypatch):
     """Forecasts without a model behind them."""
@@ -113,6 +157,7 @@ def drawings():
         "filter": lambda **k: plot_filter(fake_result(), truth=np.zeros(T), **k),
         "ess": lambda **k: plot_ess(fake_result(), **k),
         "forecast": lambda **k: plot_forecast(fake_posterior(), 6, **k),
+        "run": lambda **k: plot_run(fake_run(), **k),
     }
 
 
@@ -227,6 +272,162 @@ def test_pairs_say_their_correlation():
     figure = plot_pairs(posterior)
     assert "\N{MINUS SIGN}1.00" in [t.get_text() for axes in figure.axes for t in axes.texts]
     assert legend(figure) == ["posterior", "prior"]
+
+
+def test_weighted_pairs_are_drawn_at_both_widths_and_twice_the_same(tmp_path):
+    draws = two_modes()
+    for width in (7.6, 3.9):
+        for name in ("a.png", "b.png"):
+            plot_pairs(draws, width=width).savefig(tmp_path / name)
+        assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert legend(draws.plot_pairs()) == ["posterior", "prior"]
+
+
+def held(figure, x, weights):
+    """The share of weighted points inside each contour of the first pair, the wide one first."""
+    axes = figure.axes[round(len(figure.axes) ** 0.5)]
+    (contours,) = (c for c in axes.collections if type(c).__name__ == "QuadContourSet")
+    shares = []
+    for path in contours.get_paths():
+        # The pieces of a level add up, and a hole turns the other way round.
+        inside = np.zeros(x.shape[0])
+        for piece in path.to_polygons():
+            inside += matplotlib.path.Path(piece).contains_points(x)
+        shares.append(float(weights @ (inside % 2)))
+    return shares
+
+
+def test_regions_of_weighted_draws_hold_their_share_of_the_weights():
+    draws = two_modes()
+    assert held(plot_pairs(draws), draws.x, draws.weights) == pytest.approx([0.9, 0.5], abs=0.02)
+    # The negative twin: the same draws without their weights.
+    equal = WeightedDraws(names=draws.names, x=draws.x, log_w=np.zeros(draws.n))
+    shares = held(plot_pairs(equal), draws.x, draws.weights)
+    assert np.abs(np.subtract(shares, [0.9, 0.5])).max() > 0.05
+
+
+def test_regions_of_chains_hold_their_share():
+    posterior = fake_posterior()
+    x = np.random.default_rng(5).normal(size=(2, 4000, 3))
+    posterior.parameters = x
+    x = x.reshape(-1, 3)[:, :2]
+    weights = np.full(x.shape[0], 1 / x.shape[0])
+    assert held(plot_pairs(posterior), x, weights) == pytest.approx([0.9, 0.5], abs=0.02)
+
+
+def test_histograms_of_weighted_draws_are_densities():
+    draws = two_modes()
+    figure = plot_pairs(draws)
+    bars = [(p.get_x(), p.get_width(), p.get_height()) for p in figure.axes[0].patches]
+    low, width, height = np.array(bars).T
+    assert float(width @ height) == pytest.approx(1.0, abs=0.01)
+    narrow = low > 0.0
+    assert float(width[narrow] @ height[narrow]) == pytest.approx(0.3, abs=0.03)
+    correlation = [t.get_text() for axes in figure.axes for t in axes.texts]
+    expected = draws.covariance[0, 1] / np.prod(draws.sd)
+    assert correlation == [f"{expected:+.2f}".replace("-", "\N{MINUS SIGN}")]
+
+
+def test_a_prior_with_a_pole_does_not_flatten_the_posterior():
+    rng = np.random.default_rng(0)
+    draws = WeightedDraws(
+        names=("rate",),
+        x=rng.gamma(2.0, 0.1, (500, 1)),
+        log_w=np.zeros(500),
+        prior=Prior({"rate": gamma(0.1, scale=0.01)}),
+    )
+    (axes,) = plot_pairs(draws).axes
+    tallest = max(patch.get_height() for patch in axes.patches)
+    assert axes.get_ylim()[1] < 2.0 * tallest
+
+
+def test_weighted_pairs_at_the_edges():
+    # One draw has all the weight; others are not even finite.
+    x = np.array([[1.0, 2.0], [np.inf, 0.0], [3.0, np.nan]])
+    lone = WeightedDraws(names=("a", "b"), x=x, log_w=np.array([0.0, -np.inf, -np.inf]))
+    plot_pairs(lone).draw_without_rendering()
+    many = WeightedDraws(
+        names=[f"p{k}" for k in range(10)],
+        x=np.random.default_rng(0).normal(size=(50, 10)),
+        log_w=np.zeros(50),
+    )
+    assert len(plot_pairs(many, width=14.0).axes) == 64
+
+
+def words(figure):
+    """The words of the strip of phases, with the place of each on the axis."""
+    return {text.get_text(): text.get_position()[0] for text in figure.axes[0].texts}
+
+
+def test_a_run_says_what_it_found_and_which_phases_it_had():
+    figure = plot_run(fake_run())
+    assert titles(figure) == [
+        "Log-evidence relative to \N{MINUS SIGN}42.300 ± 0.012 nats",
+        "Inverse temperature (the target has 1)",
+        "Effective sample size",
+        "Acceptance (t-pCN) and k-hat",
+    ]
+    places = words(figure)
+    assert list(places) == ["prior", "tempering", "stay", "adapt", "final"]
+    assert list(places.values()) == sorted(places.values())
+    assert places["tempering"] == pytest.approx(3000.0)
+    assert figure.axes[-1].get_xlabel() == "evaluations of the target, in 5.1 s"
+    # What the result stands by comes before the last step.
+    kept = fake_run()
+    kept.log_evidence, kept.log_evidence_error = -42.2, 0.15
+    assert titles(plot_run(kept))[0].endswith("\N{MINUS SIGN}42.20 ± 0.15 nats")
+
+
+def test_words_of_short_phases_do_not_touch():
+    trace = [Step(f"phase {k}", 10 * (k + 1), -1.0, 0.1) for k in range(6)]
+    trace.append(Step("the end", 100_000, -1.0, 0.1))
+    for width in (7.6, 5.2):
+        figure = plot_run(SimpleNamespace(trace=trace), width=width)
+        figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+        assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
+
+
+def test_the_band_of_a_run_is_two_standard_errors_of_the_target_only():
+    evidence = plot_run(fake_run()).axes[1]
+    (band,) = (c for c in evidence.collections if c.get_label() == "two standard errors")
+    edges = band.get_paths()[0].vertices
+    assert edges[:, 0].min() == 7000.0
+    first = edges[edges[:, 0] == 7000.0, 1]
+    np.testing.assert_allclose([first.min(), first.max()], [-0.1 - 0.4, -0.1 + 0.4], atol=1e-9)
+    grey = next(line for line in evidence.lines if line.get_label() == "tempered target")
+    assert grey.get_xdata().tolist() == [3000.0, 5000.0, 7000.0]
+    low, high = evidence.get_ylim()
+    assert low < -0.5
+    assert high > 37.3
+
+
+def test_a_run_without_temperatures_has_no_panel_of_them():
+    trace = [
+        Step("nested", 100 * k, -10.0 - 400.0 / k, 0.4, 10.0 * k, acceptance=0.3)
+        for k in range(1, 200)
+    ]
+    figure = plot_run(SimpleNamespace(trace=trace))
+    assert len(titles(figure)) == 3
+    assert "tempered target" not in legend(figure)
+    trace = [Step("prior", 10, ess=np.nan)]
+    assert titles(plot_run(SimpleNamespace(trace=trace))) == [
+        "Log-evidence (not known yet)",
+        "Effective sample size",
+    ]
+
+
+def test_a_run_that_has_not_reached_its_target():
+    unfinished = SimpleNamespace(trace=fake_run().trace[:3])
+    figure = plot_run(unfinished)
+    figure.draw_without_rendering()
+    assert titles(figure)[0] == "Log-evidence relative to \N{MINUS SIGN}20.00 nats"
+    assert "two standard errors" not in legend(figure)
+
+
+def test_an_empty_trace():
+    with pytest.raises(ValueError, match="at least one step; got an empty trace"):
+        plot_run(SimpleNamespace(trace=()))
 
 
 def test_a_constant_chain_does_not_break_a_figure():
