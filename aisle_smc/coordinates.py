@@ -22,6 +22,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from aisle_smc.frozen import arguments_of, describe, read_distribution, shapes_of
+
 Array = NDArray[np.float64]
 Support = Literal["real line", "above", "below", "interval"]
 
@@ -140,6 +142,21 @@ class Coordinate:
             value = float(standard) - math.log(scale)
         return value if value < math.inf else -math.inf
 
+    def require(self, value: float) -> None:
+        """Raise unless the density is positive at a value."""
+        on_bound = math.isfinite(value) and value in (self.lower, self.upper)
+        # A bound is a possible value where the density does not vanish, as for the uniform.
+        if on_bound and self.distribution.logpdf(value) > -np.inf:
+            return
+        if not (self.lower < value < self.upper):
+            raise ValueError(self.outside(value))
+
+    def require_inside(self, theta: Array) -> None:
+        """Raise unless all values lie in the open support."""
+        inside = self.inside(theta)
+        if not inside.all():
+            raise ValueError(self.outside(float(theta[~inside].flat[0])))
+
     def outside(self, value: float) -> str:
         """Write the error message for a value outside the support."""
         return (
@@ -150,44 +167,12 @@ class Coordinate:
 
 
 def read_coordinate(name: str, value: Any) -> Coordinate:
-    """Check that a value is a proper frozen continuous distribution and read its support."""
-    # Whoever holds a frozen distribution has paid for this import already; others need not.
-    from scipy.stats import rv_continuous, rv_discrete
-
-    expected = (
-        f"the prior of {name!r} must be a SciPy frozen continuous distribution or a fixed number"
-    )
-    if value is None or isinstance(value, str):
-        raise TypeError(
-            f"{expected}; came {value!r}; improper and flat priors are not supported: "
-            "use a proper one, however wide, such as scipy.stats.norm(0, 100)"
-        )
-    if isinstance(value, rv_continuous):
-        raise TypeError(
-            f"{expected}; came {value.name!r} without its parameters; "
-            f"freeze it by calling it: scipy.stats.{value.name}(...)"
-        )
-    dist = getattr(value, "dist", None)
-    if isinstance(value, rv_discrete) or isinstance(dist, rv_discrete):
-        raise TypeError(
-            f"{expected}; came the discrete distribution {(dist or value).name!r}, which has no "
-            "density; use a continuous one, or fix the parameter to a number"
-        )
-    if not isinstance(dist, rv_continuous):
-        raise TypeError(
-            f"{expected}; came {type(value).__name__}, which is not one; "
-            "use a univariate one such as scipy.stats.norm(0, 10)"
-        )
-    arguments = [*value.args, *value.kwds.values()]
-    if any(np.ndim(a) > 0 for a in arguments):
-        raise TypeError(
-            f"{expected} of one variable; came {dist.name!r} with array arguments; "
-            "give each parameter of the model its own name and its own distribution"
-        )
-    lower, upper = (float(end) for end in value.support())
+    """Check that a value is a proper continuous distribution and read its support."""
+    distribution = read_distribution(name, value)
+    lower, upper = (float(end) for end in distribution.support())
     with np.errstate(all="ignore"):
-        quantiles = np.asarray(value.ppf([0.01, 0.25, 0.5, 0.75, 0.99]))
-        density = np.asarray(value.logpdf(quantiles))
+        quantiles = np.asarray(distribution.ppf([0.01, 0.25, 0.5, 0.75, 0.99]))
+        density = np.asarray(distribution.logpdf(quantiles))
     if (
         not lower < upper
         or not np.isfinite(quantiles).all()
@@ -195,16 +180,17 @@ def read_coordinate(name: str, value: Any) -> Coordinate:
         or (density == -np.inf).all()
     ):
         raise ValueError(
-            f"{expected} with a proper density; came {describe(value)}, whose median is "
+            f"the prior of {name!r} must be a SciPy frozen continuous distribution or a fixed "
+            f"number with a proper density; came {describe(distribution)}, whose median is "
             f"{quantiles[2]:g} with log-density {density[2]:g}; correct its arguments "
             "(improper and flat priors are not supported: use a proper one, however wide)"
         )
     return Coordinate(
         name=name,
-        distribution=value,
+        distribution=distribution,
         lower=lower,
         upper=upper,
-        _standard=_standard(value, quantiles, density),
+        _standard=_standard(distribution, quantiles, density),
     )
 
 
@@ -212,28 +198,15 @@ def _standard(
     frozen: Any, at: Array, density: Array
 ) -> tuple[tuple[float, ...], float, float] | None:
     """Return (shapes, loc, scale) if the short cut through them reproduces the density."""
-    given = _arguments(frozen)
+    if frozen.dist is None:
+        return None
+    given = arguments_of(frozen)
     loc, scale = float(given.pop("loc", 0.0)), float(given.pop("scale", 1.0))
     try:
-        shapes = tuple(np.float64(given[s]) for s in _shapes(frozen))
+        shapes = tuple(np.float64(given[s]) for s in shapes_of(frozen))
         trial = [
             float(frozen.dist._logpdf((x - loc) / scale, *shapes)) - math.log(scale) for x in at
         ]
     except (AttributeError, KeyError, TypeError, ValueError, IndexError):
         return None
     return (shapes, loc, scale) if np.allclose(trial, density, rtol=1e-12, atol=1e-12) else None
-
-
-def _shapes(frozen: Any) -> list[str]:
-    return [s for s in (frozen.dist.shapes or "").replace(" ", "").split(",") if s]
-
-
-def _arguments(frozen: Any) -> dict[str, Any]:
-    names = [*_shapes(frozen), "loc", "scale"]
-    return {**dict(zip(names, frozen.args, strict=False)), **frozen.kwds}
-
-
-def describe(frozen: Any) -> str:
-    """Write a frozen distribution the way a person would: ``norm(loc=0, scale=10)``."""
-    arguments = _arguments(frozen)
-    return f"{frozen.dist.name}({', '.join(f'{k}={v:.6g}' for k, v in arguments.items())})"

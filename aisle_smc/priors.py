@@ -1,23 +1,31 @@
-"""Priors by parameter name: independent SciPy distributions, in natural or free coordinates."""
+"""Priors by parameter name: independent SciPy distributions, in natural and free coordinates."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from numbers import Real
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from aisle_smc.coordinates import Array, Coordinate, describe, read_coordinate
+from aisle_smc.coordinates import Array, Coordinate
+from aisle_smc.frozen import describe
 from aisle_smc.normal_scores import NormalScores, read_scores
+from aisle_smc.parameters import (
+    Layout,
+    constant,
+    read_box,
+    read_parameters,
+    require_names,
+    require_ties,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Prior:
-    """Hold independent priors by parameter name; a plain number fixes its parameter.
+    """Hold independent priors by parameter name; a number fixes a parameter, a name ties it.
 
     The density in unconstrained coordinates is that of the book with the Jacobian,
 
@@ -25,9 +33,10 @@ class Prior:
 
     Parameters
     ----------
-    distributions : mapping from str to SciPy frozen continuous distribution or float
-        For example ``{"mu": norm(0, 10), "sigma": gamma(2, scale=0.1), "df": 5}``: ``mu`` and
-        ``sigma`` are sampled, ``df`` is fixed at 5.
+    distributions : mapping from str to SciPy frozen continuous distribution, float or str
+        For example ``{"mu": norm(0, 10), "sigma": gamma(2, scale=0.1), "tau": "sigma", "df": 5}``:
+        ``mu`` and ``sigma`` are sampled, ``tau`` always equals ``sigma``, ``df`` is fixed at 5.
+        SciPy's random variables, such as ``scipy.stats.Normal(mu=0.0, sigma=1.0)``, serve too.
 
     Attributes
     ----------
@@ -36,20 +45,24 @@ class Prior:
     free : tuple of str
         Those sampled, in the order of every vector `theta` and `z` (their last axis, length d).
     constants : dict from str to float
-        Those fixed.
+        Those fixed, those tied to a fixed one included.
+    ties : dict from str to str
+        Those tied, each with the untied parameter at the end of its chain.
 
     Raises
     ------
     TypeError
-        If a value is neither a frozen continuous distribution of one variable nor a number.
+        If a value is neither a continuous distribution of one variable, nor a number, nor the
+        name of a parameter.
     ValueError
-        If the mapping is empty, a constant is not finite, or a distribution has impossible
-        parameters or no proper density.
+        If the mapping is empty, a constant is not finite, a distribution has impossible
+        parameters or no proper density, or ties form a ring.
 
     Notes
     -----
     Improper and flat priors are not supported: without a proper prior there is no evidence, and
     the posterior need not exist.  Supports are open intervals: the density at a bound is zero.
+    A density, and so the evidence, is that of the free parameters: a tie adds no factor.
     All methods are pure functions and may be called from several threads.
 
     Examples
@@ -67,38 +80,30 @@ class Prior:
     names: tuple[str, ...] = field(init=False)
     free: tuple[str, ...] = field(init=False)
     constants: dict[str, float] = field(init=False)
+    ties: dict[str, str] = field(init=False)
     coordinates: tuple[Coordinate, ...] = field(init=False)
+    _layout: Layout = field(init=False)
     _normal: NormalScores | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         given = self.distributions
-        if not isinstance(given, Mapping):
-            raise TypeError(
-                "a prior is a dict from parameter names to SciPy frozen distributions; "
-                f"came {type(given).__name__}; write for example {{'mu': scipy.stats.norm(0, 10)}}"
-            )
-        if not given:
-            raise ValueError(
-                "a prior needs at least one parameter; came an empty dict; "
-                "give every parameter of the model a distribution or a fixed number"
-            )
-        coordinates = []
-        constants = {}
-        for name, value in given.items():
-            if not isinstance(name, str):
-                raise TypeError(
-                    f"parameter names are strings; came {name!r} of type {type(name).__name__}; "
-                    "use the field names of the model's parameters"
-                )
-            if isinstance(value, Real) and not isinstance(value, bool):
-                constants[name] = _constant(name, float(value))
-            else:
-                coordinates.append(read_coordinate(name, value))
-        object.__setattr__(self, "distributions", dict(given))
-        object.__setattr__(self, "names", tuple(given))
-        object.__setattr__(self, "free", tuple(c.name for c in coordinates))
-        object.__setattr__(self, "constants", constants)
-        object.__setattr__(self, "coordinates", tuple(coordinates))
+        every, ties = read_parameters(given)
+        names = tuple(every)
+        constants = {n: c for n, c in every.items() if not isinstance(c, Coordinate)}
+        coordinates = tuple(
+            c for n, c in every.items() if n not in ties and isinstance(c, Coordinate)
+        )
+        held = {c.name: c.distribution for c in coordinates}
+        for attribute, content in (
+            ("distributions", {name: held.get(name, given[name]) for name in names}),
+            ("names", names),
+            ("free", tuple(held)),
+            ("constants", constants),
+            ("ties", ties),
+            ("coordinates", coordinates),
+            ("_layout", Layout.of(names, constants, ties)),
+        ):
+            object.__setattr__(self, attribute, content)
 
     def __repr__(self) -> str:
         return f"Prior({', '.join(self._lines())})"
@@ -108,10 +113,35 @@ class Prior:
 
     def _lines(self) -> Iterator[str]:
         for name, value in self.distributions.items():
-            if name in self.constants:
+            if isinstance(value, str):
+                yield f"{name} = {value}"
+            elif name in self.constants:
                 yield f"{name} = {self.constants[name]:g}"
             else:
                 yield f"{name} ~ {describe(value)}"
+
+    @classmethod
+    def box(cls, bounds: Any, names: Sequence[str] | None = None) -> Self:
+        """Return the uniform prior inside a box.
+
+        Parameters
+        ----------
+        bounds : mapping from str to pair of float, or array_like, shape (d, 2)
+            Finite ends (low, high) of each parameter.
+        names : sequence of str, optional
+            Names for bounds without them; by default ``x0``, ``x1``, ...
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an item is not a pair of finite numbers in order, or names do not fit.
+
+        Examples
+        --------
+        >>> Prior.box([(0, 1), (-5, 5)], names=["a", "b"])
+        Prior(a ~ uniform(loc=0, scale=1), b ~ uniform(loc=-5, scale=10))
+        """
+        return cls(read_box(bounds, names))
 
     def constrain(self, z: ArrayLike) -> Array:
         """Map unconstrained coordinates to parameters.
@@ -185,8 +215,18 @@ class Prior:
             If a value is not strictly inside its support: it names the parameter.
         """
         theta = self._columns(theta)
-        self._require_inside(theta)
+        for j, coordinate in enumerate(self.coordinates):
+            coordinate.require_inside(theta[..., j])
         return self._scores().to_normal(theta)
+
+    def normal_jacobian(self, z: ArrayLike) -> Array:
+        """Return d theta_j / d z_j of `from_normal`, shape (..., d), finite.
+
+        It is ``phi(z_j) / f_j(theta_j)``, formed in logs and from the distance to the nearer end
+        of the support, so that it is accurate in both tails.  Gradients in `theta` turn into
+        gradients in `z` by multiplying with it.
+        """
+        return self._scores().slope(self._columns(z))
 
     def _scores(self) -> NormalScores:
         # Made on first use, since most priors never need it.  Threads that meet here make equal
@@ -214,18 +254,11 @@ class Prior:
             If a value is not strictly inside its support: it names the parameter.
         """
         theta = self._columns(values)
-        self._require_inside(theta)
         out = np.empty_like(theta)
         for j, coordinate in enumerate(self.coordinates):
+            coordinate.require_inside(theta[..., j])
             out[..., j] = coordinate.unconstrain(theta[..., j])
         return out
-
-    def _require_inside(self, theta: Array) -> None:
-        for j, coordinate in enumerate(self.coordinates):
-            column = theta[..., j]
-            inside = coordinate.inside(column)
-            if not inside.all():
-                raise ValueError(coordinate.outside(float(column[~inside].flat[0])))
 
     def log_jacobian(self, z: ArrayLike) -> Any:
         """Return log |d theta / d z|, shape (...,), finite for every finite `z`."""
@@ -317,22 +350,28 @@ class Prior:
         return u
 
     def vector(self, values: Mapping[str, float]) -> Array:
-        """Return the free parameters of a mapping as a vector `theta`, after `check`."""
+        """Return the free parameters of a mapping as a vector `theta`, after `check`.
+
+        A tied parameter need not be there; where it is, it must equal the one it is tied to.
+        """
         self.check(values)
+        require_ties(values, {n: end for n, end in self.ties.items() if end in self.free})
         return np.array([float(values[name]) for name in self.free])
 
     def with_constants(self, theta: ArrayLike) -> Array:
-        """Return all parameters in the order of `names`: shape (..., d) to (..., len(names))."""
-        theta = self._columns(theta)
-        out = np.empty(theta.shape[:-1] + (len(self.names),))
-        free = 0
-        for j, name in enumerate(self.names):
-            if name in self.constants:
-                out[..., j] = self.constants[name]
-            else:
-                out[..., j] = theta[..., free]
-                free += 1
-        return out
+        """Return all parameters, fixed and tied ones included, in the order of `names`.
+
+        The shape changes from (..., d) to (..., len(names)).
+        """
+        return self._layout.spread(self._columns(theta))
+
+    def gather(self, gradients: ArrayLike) -> Array:
+        """Turn gradients in all parameters into gradients in the free ones.
+
+        The transpose of the linear map `with_constants`, from shape (..., len(names)) to (..., d):
+        a parameter collects the shares of those tied to it.
+        """
+        return self._layout.gather(self._columns(gradients, self.names), len(self.free))
 
     def check(self, values: Mapping[str, float]) -> None:
         """Raise if values are not usable parameters under this prior.
@@ -341,47 +380,28 @@ class Prior:
         ----------
         values : mapping from str to float
             One number per free parameter.  Constants may be present, and may differ from the
-            prior's: fixing a parameter says nothing about which other values make sense.
+            prior's: fixing a parameter says nothing about which other values make sense.  So may
+            tied parameters, inside the support of the one they are tied to.
 
         Raises
         ------
         ValueError
             If a parameter is missing, unknown, not finite, or has density zero.
         """
-        missing = [name for name in self.free if name not in values]
-        unknown = [name for name in values if name not in self.names]
-        if missing or unknown:
-            raise ValueError(
-                f"expected the parameters {', '.join(self.names)}; "
-                f"missing: {', '.join(missing) or 'none'}, unknown: {', '.join(unknown) or 'none'}"
-                "; correct the names"
-            )
-        for name in self.constants:
-            if name in values:
-                _constant(name, float(values[name]))
-        for coordinate in self.coordinates:
-            value = float(values[coordinate.name])
-            on_bound = math.isfinite(value) and value in (coordinate.lower, coordinate.upper)
-            # A bound is a possible value where the density does not vanish, as for the uniform.
-            if on_bound and coordinate.distribution.logpdf(value) > -np.inf:
-                continue
-            if not (coordinate.lower < value < coordinate.upper):
-                raise ValueError(coordinate.outside(value))
+        require_names(values, self.names, self.free)
+        for name, value in values.items():
+            if name in self.constants:
+                constant(name, float(value))
+            else:
+                end = self.coordinates[self.free.index(self.ties.get(name, name))]
+                replace(end, name=name).require(float(value))
 
-    def _columns(self, values: ArrayLike) -> Array:
+    def _columns(self, values: ArrayLike, names: tuple[str, ...] | None = None) -> Array:
         array = np.asarray(values, dtype=np.float64)
-        d = len(self.coordinates)
-        if array.ndim == 0 or array.shape[-1] != d:
+        names = self.free if names is None else names
+        if array.ndim == 0 or array.shape[-1] != len(names):
             raise ValueError(
-                f"expected {d} numbers on the last axis ({', '.join(self.free)}); "
-                f"came shape {array.shape}; give the free parameters in this order"
+                f"expected {len(names)} numbers on the last axis ({', '.join(names)}); "
+                f"came shape {array.shape}; give the parameters in this order"
             )
         return array
-
-
-def _constant(name: str, value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError(
-            f"parameter {name!r} must be a finite number; came {value}; correct its value"
-        )
-    return value

@@ -25,8 +25,10 @@ LAYERS = (
     ("particles",),
     ("smc",),
     (
+        "frozen",
         "coordinates",
         "normal_scores",
+        "parameters",
         "priors",
         "diagnostics",
         "genealogy",

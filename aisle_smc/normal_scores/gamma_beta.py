@@ -14,13 +14,13 @@ from scipy import special as sp
 from aisle_smc.normal_scores.tails import LOG_ROOT_2PI, Array, tail
 
 
-def _halves(z: Array, low: Any, high: Any, *shapes: Array) -> Any:
+def _halves(z: Array, low: Any, high: Any, *shapes: Array, skip: Any = False) -> Any:
     """Call one inverse where z < 0 and the other elsewhere: they are too slow to call both."""
     share = tail(z)
     left = z < 0.0
-    out = np.empty_like(share)
-    low(*shapes, share, out=out, where=left)
-    high(*shapes, share, out=out, where=~left)
+    out = np.full_like(share, np.nan)
+    low(*shapes, share, out=out, where=left & ~np.asarray(skip))
+    high(*shapes, share, out=out, where=~left & ~np.asarray(skip))
     return out
 
 
@@ -108,16 +108,29 @@ def invgamma_slope(z: Array, x: Array, a: Array) -> Any:
 
 def beta(z: Array, a: Array, b: Array) -> Any:
     """Return ``I^{-1}(a, b; p)`` as the signed distance to the nearer end."""
-    s = _halves(z, sp.betaincinv, sp.betainccinv, a, b)
+    low, high = _beta_end(z, a, b), _beta_end(-z, b, a)
+    series = np.where(np.isnan(low), -high, low)
+    s = _halves(z, sp.betaincinv, sp.betainccinv, a, b, skip=~np.isnan(series))
+    s = np.where(np.isnan(series), s, series)
     beyond = s > 0.5
     if beyond.any():
-        share = tail(z)
-        left = z < 0.0
-        y = np.empty_like(share)
-        sp.betainccinv(b, a, share, out=y, where=beyond & left)
-        sp.betaincinv(b, a, share, out=y, where=beyond & ~left)
-        np.negative(y, out=s, where=beyond)
+        y = _halves(z, sp.betainccinv, sp.betaincinv, b, a, skip=~beyond)
+        s = np.where(beyond, -y, s)
     return s
+
+
+def _beta_end(z: Array, a: Array, b: Array) -> Any:
+    """Return the distance to the lower end where its series holds, NaN elsewhere.
+
+    ``I_x(a, b) = x^a / (a B(a, b)) (1 + a (1-b) / (a+1) x + a (1-b) (2-b) / (2 (a+2)) x^2 ...)``
+    (DLMF 8.17.7).  SciPy's inverse returns NaN in much of this region.
+    """
+    first = np.exp((sp.log_ndtr(z) + np.log(a) + sp.betaln(a, b)) / a)
+    x = first
+    for _ in range(2):
+        tail_terms = a * (1.0 - b) * x * (1.0 / (a + 1.0) + 0.5 * (2.0 - b) * x / (a + 2.0))
+        x = first * np.exp(-np.log1p(tail_terms) / a)
+    return np.where(first * (1.0 + b) < 1e-5, x, np.nan)
 
 
 def beta_inverse(s: Array, a: Array, b: Array) -> Any:

@@ -5,7 +5,7 @@ Parameters of the same family are one array operation, whatever their shapes, lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ from scipy import special as sp
 
 from aisle_smc.coordinates import Array, Coordinate
 from aisle_smc.normal_scores.families import FAMILIES
-from aisle_smc.normal_scores.tails import LIMIT, LOG_ROOT_2PI
+from aisle_smc.normal_scores.numerical import Numerical, read_numerical
+from aisle_smc.normal_scores.tails import LIMIT
 
 _LARGEST = float(np.finfo(np.float64).max)
 _FAR = 38.0  # Phi(-38) is 0 to rounding, so that a truncation there is none
@@ -72,49 +73,6 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Numerical:
-    """Hold one parameter of any other family, mapped by the distribution's own functions.
-
-    It is as accurate as they are.  Where they give up, as an ``isf(q)`` computed as
-    ``ppf(1 - q)`` does for q < 1e-16, the map stays at the last value that they could give.
-    """
-
-    column: int
-    coordinate: Coordinate
-
-    def from_normal(self, z: Array) -> Any:
-        """Map normal coordinates of any shape into the open support."""
-        z = _limited(z)
-        distribution, left = self.coordinate.distribution, z < 0.0
-        theta = np.empty_like(z)
-        theta[left] = distribution.ppf(sp.ndtr(z[left]))
-        theta[~left] = distribution.isf(sp.ndtr(-z[~left]))
-        lost = ~self.coordinate.inside(theta) & ~np.isnan(z)
-        for side, quantile in ((left, distribution.ppf), (~left, distribution.isf)):
-            if (lost & side).any():
-                theta[lost & side] = self._last(quantile)
-        return theta
-
-    def _last(self, quantile: Callable[[Array], Array]) -> float:
-        values = quantile(sp.ndtr(-np.arange(LIMIT, 0.0, -0.5)))
-        inside = values[self.coordinate.inside(values)]
-        return float(inside[0]) if inside.size else float(self.coordinate.distribution.median())
-
-    def to_normal(self, theta: Array) -> Any:
-        """Map values inside the open support to normal coordinates."""
-        low = self.coordinate.distribution.logcdf(theta)
-        high = self.coordinate.distribution.logsf(theta)
-        z = np.where(low < high, sp.ndtri_exp(low), -sp.ndtri_exp(high))
-        return _limited(z)
-
-    def slope(self, z: Array) -> Any:
-        """Return d theta / d z."""
-        z = _limited(z)
-        log_f = self.coordinate.distribution.logpdf(self.from_normal(z))
-        return np.exp(-0.5 * z * z - LOG_ROOT_2PI - log_f)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NormalScores:
     """Hold the maps of all parameters."""
 
@@ -127,7 +85,7 @@ class NormalScores:
 
     def to_normal(self, theta: Array) -> Array:
         """Map parameters inside their supports, shape (..., d), to normal coordinates."""
-        return self._apply("to_normal", theta)
+        return np.clip(self._apply("to_normal", theta), -_LARGEST, _LARGEST)
 
     def slope(self, z: Array) -> Array:
         """Return d theta_j / d z_j, shape (..., d), finite."""
@@ -135,6 +93,7 @@ class NormalScores:
 
     def _apply(self, method: str, x: Array) -> Array:
         with np.errstate(all="ignore"):
+            # Alone, a group holds every column in order.
             if len(self.groups) == 1 and not self.others:
                 return np.asarray(getattr(self.groups[0], method)(x), dtype=np.float64)
             out = np.empty_like(x)
@@ -156,7 +115,7 @@ def read_scores(coordinates: Sequence[Coordinate]) -> NormalScores:
     for column, coordinate in enumerate(coordinates):
         group = _alone(column, coordinate)
         if group is None:
-            others.append(Numerical(column=column, coordinate=coordinate))
+            others.append(read_numerical(column, coordinate))
         else:
             found.setdefault(group.family, []).append(group)
     groups = tuple(_together(rows) for rows in found.values())

@@ -127,12 +127,34 @@ def gumbel_l_slope(z: Array, x: Array) -> Any:
 
 def t(z: Array, df: Array) -> Any:
     """Return the quantile of Student's t with `df` degrees of freedom."""
-    return np.copysign(sp.stdtrit(df, tail(z)), z)
+    share = tail(z)
+    # Far out the tail is a power of x to rounding, and SciPy loses its digits from 1e50 on.
+    log_far = (_t_log_tail(df) - np.log(share)) / df
+    far = log_far > _t_log_far(df)
+    x = sp.stdtrit(df, share)
+    if far.any():
+        x = np.where(far, np.exp(log_far), x)
+    return np.copysign(x, z)
 
 
 def t_inverse(x: Array, df: Array) -> Any:
     """Invert `t`."""
-    return np.copysign(sp.ndtri(sp.stdtr(df, -np.abs(x))), x)
+    log_size = np.log(np.abs(x))
+    z = sp.ndtri(sp.stdtr(df, -np.abs(x)))
+    far = log_size > _t_log_far(df)
+    if far.any():
+        z = np.where(far, sp.ndtri_exp(_t_log_tail(df) - df * log_size), z)
+    return np.copysign(z, x)
+
+
+def _t_log_far(df: Array) -> Any:
+    """Return log of an x beyond which the tail differs from its limit by less than 1e-19."""
+    return 25.0 + np.log1p(df)
+
+
+def _t_log_tail(df: Array) -> Any:
+    """Return log of the limit of ``x^df P(X > x)``."""
+    return (0.5 * df - 1.0) * np.log(df) - sp.betaln(0.5 * df, 0.5)
 
 
 def t_slope(z: Array, x: Array, df: Array) -> Any:
