@@ -6,8 +6,11 @@ Every one has ``dim``, ``sample(n, rng)``, ``log_density(x)`` and ``fit(x, weigh
 
 from __future__ import annotations
 
+from aisle_smc.distributions.adapters import as_distribution
 from aisle_smc.distributions.defensive import Defensive
+from aisle_smc.distributions.elliptical import Elliptical
 from aisle_smc.distributions.gaussian import Gaussian
+from aisle_smc.distributions.independent import Independent, fit_independent
 from aisle_smc.distributions.mixture import Mixture
 from aisle_smc.distributions.mixture_fit import fit_mixture
 from aisle_smc.distributions.protocol import Distribution
@@ -17,9 +20,13 @@ from aisle_smc.distributions.student_t import StudentT
 __all__ = [
     "Defensive",
     "Distribution",
+    "Elliptical",
     "Gaussian",
+    "Independent",
     "Mixture",
     "StudentT",
+    "as_distribution",
+    "fit_independent",
     "fit_mixture",
     "fit_proposal",
 ]

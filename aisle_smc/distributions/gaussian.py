@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from aisle_smc.arrays import Floats
-from aisle_smc.distributions.moments import shrunk_moments
-from aisle_smc.distributions.protocol import check_draw, read_points, read_weighted, settle
+from aisle_smc.distributions.moments import colour, shrunk_moments
+from aisle_smc.distributions.protocol import check_draw, read_points, read_weighted
+from aisle_smc.distributions.student_em import Evaluator, Parts
 
-__all__ = ["Gaussian", "read_location_root"]
+__all__ = ["Gaussian", "cholesky", "read_location_root"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,17 +45,13 @@ class Gaussian:
 
     mean: Floats
     root: Floats
-    _inverse: Floats = field(init=False, repr=False)
-    _log_norm: float = field(init=False, repr=False)
+    _evaluator: Evaluator = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         mean, root = read_location_root("mean", self.mean, self.root)
-        d = mean.size
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "root", root)
-        object.__setattr__(self, "_inverse", np.tril(np.linalg.inv(root)))
-        log_norm = -0.5 * d * math.log(2.0 * math.pi) - float(np.log(np.diag(root)).sum())
-        object.__setattr__(self, "_log_norm", log_norm)
+        object.__setattr__(self, "_evaluator", Evaluator(self.as_part()))
 
     @classmethod
     def from_covariance(cls, mean: Floats, covariance: Floats) -> Gaussian:
@@ -83,14 +79,16 @@ class Gaussian:
     def sample(self, n: int, rng: np.random.Generator) -> Floats:
         """Draw `n` independent points, shape (n, d)."""
         check_draw(n, rng)
-        return np.asarray(self.mean + rng.standard_normal((n, self.dim)) @ self.root.T)
+        return colour(rng.standard_normal((n, self.dim)), self.mean, self.root)
 
     def log_density(self, x: Floats) -> Floats:
         """Return the log-density of each row of `x`, shape (n,)."""
-        x = read_points(x, self.dim)
-        with np.errstate(invalid="ignore", over="ignore"):
-            white = (x - self.mean) @ self._inverse.T
-            return settle(self._log_norm - 0.5 * np.square(white).sum(axis=1), x)
+        return self._evaluator.log_density(read_points(x, self.dim))
+
+    def as_part(self) -> Parts:
+        """Return the distribution as a part of a mixture on arrays."""
+        one = np.ones(1)
+        return Parts(weights=one, location=self.mean[None], root=self.root[None], df=one * np.inf)
 
     def fit(self, x: Floats, weights: Floats) -> Gaussian:
         """Return the Gaussian with the weighted mean and covariance of points.

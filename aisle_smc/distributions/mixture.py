@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from aisle_smc.arrays import Floats
+from aisle_smc.distributions.gaussian import Gaussian
+from aisle_smc.distributions.moments import inverse_root, shrunk_moments, whiten
 from aisle_smc.distributions.protocol import (
     Distribution,
     check_draw,
     read_points,
     read_weighted,
 )
-from aisle_smc.distributions.student_em import log_sum
+from aisle_smc.distributions.student_em import (
+    HIGHEST_DF,
+    LOWEST_DF,
+    Evaluator,
+    Parts,
+    calibrated,
+    em,
+    join,
+)
+from aisle_smc.distributions.student_t import StudentT, part_in_place
 
 __all__ = ["Mixture"]
 
@@ -50,6 +61,7 @@ class Mixture:
 
     weights: Floats
     parts: tuple[Distribution, ...]
+    _evaluator: Evaluator | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         parts = tuple(self.parts)
@@ -69,6 +81,16 @@ class Mixture:
             )
         object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "weights", w / w.sum())
+        side_by_side = self._arrays()
+        evaluator = None if side_by_side is None else Evaluator(side_by_side)
+        object.__setattr__(self, "_evaluator", evaluator)
+
+    def _arrays(self) -> Parts | None:
+        """Return the parts as arrays if all are Student-t or Gaussian."""
+        pieces = [p.as_part() for p in self.parts if isinstance(p, StudentT | Gaussian)]
+        if len(pieces) < len(self.parts):
+            return None
+        return replace(join(pieces), weights=self.weights)
 
     @property
     def dim(self) -> int:
@@ -95,6 +117,9 @@ class Mixture:
 
     def log_density(self, x: Floats) -> Floats:
         """Return the log-density of each row of `x`, shape (n,)."""
+        x = read_points(x, self.dim)
+        if self._evaluator is not None:
+            return self._evaluator.log_density(x)
         return log_sum(self.log_densities(x))
 
     def fit(self, x: Floats, weights: Floats) -> Mixture:
@@ -127,6 +152,8 @@ class Mixture:
         50 rounds, or until a round gains less than 1e-4 nats.
         """
         x, w = read_weighted(x, weights, self.dim)
+        if all(isinstance(part, StudentT) for part in self.parts):
+            return self._fit_student(x, w)
         mixture, before = self, -math.inf
         for _ in range(EM_STEPS):
             log_p = mixture.log_densities(x)
@@ -146,3 +173,33 @@ class Mixture:
             )
             mixture = replace(mixture, weights=total / total.sum(), parts=parts)
         return mixture
+
+    def _fit_student(self, x: Floats, w: Floats) -> Mixture:
+        """Do the same on arrays, small parts drawn to the shape of them all."""
+        mean, root = shrunk_moments(x, w)
+        z = whiten(x, mean, root)
+        parts = self._arrays()
+        assert parts is not None
+        inverse = inverse_root(root)
+        parts = replace(
+            parts,
+            location=np.ascontiguousarray((parts.location - mean) @ inverse.T),
+            root=np.ascontiguousarray(np.tril(inverse @ parts.root)),
+            df=np.clip(parts.df, LOWEST_DF, HIGHEST_DF),
+        )
+        found = calibrated(z, w, em(z, w, parts, steps=EM_STEPS, tolerance=TOLERANCE))
+        return mixture_in_place(found, mean, root)
+
+
+def mixture_in_place(parts: Parts, mean: Floats, root: Floats) -> Mixture:
+    """Return parts fitted to ``root^-1 (x - mean)`` as a distribution of x."""
+    placed = tuple(part_in_place(parts, k, mean, root) for k in range(parts.k))
+    return Mixture(weights=parts.weights, parts=placed)
+
+
+def log_sum(log_p: Floats) -> Floats:
+    """Return log sum exp over the first axis; -inf where all are."""
+    top = log_p.max(axis=0)
+    top = np.where(top == -np.inf, 0.0, top)
+    with np.errstate(divide="ignore"):
+        return np.asarray(top + np.log(np.exp(log_p - top).sum(axis=0)))

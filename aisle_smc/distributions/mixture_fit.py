@@ -8,20 +8,19 @@ import numpy as np
 
 from aisle_smc.arguments import check_count
 from aisle_smc.arrays import Floats
-from aisle_smc.distributions.mixture import Mixture
-from aisle_smc.distributions.moments import shrunk_moments
+from aisle_smc.distributions.mixture import Mixture, mixture_in_place
+from aisle_smc.distributions.moments import shrunk_moments, whiten
 from aisle_smc.distributions.protocol import check_draw, read_weighted
-from aisle_smc.distributions.splitting import join, split
+from aisle_smc.distributions.splitting import split
 from aisle_smc.distributions.student_em import (
+    Evaluator,
     Parts,
-    distances,
+    calibrated,
     em,
-    log_densities,
-    log_density,
-    log_sum,
+    join,
     one_part,
+    share_out,
 )
-from aisle_smc.distributions.student_t import part_in_place
 
 __all__ = ["fit_mixture", "halves", "without_copies"]
 
@@ -99,36 +98,35 @@ def fit_mixture(
     x, w = read_weighted(x, weights)
     x, w = without_copies(x, w)
     mean, root = shrunk_moments(x, w)
-    z = (x - mean) @ np.linalg.inv(root).T
+    z = whiten(x, mean, root)
     if z.shape[0] < 4 or most == 1:
-        parts = em(z, w, one_part(z, w))
+        parts = calibrated(z, w, em(z, w, one_part(z, w)))
     else:
         one, other = halves(z, w, rng)
         parts = grow(*one, *other, rng, most)
-        parts = em(z, w, parts)
-    components = tuple(part_in_place(parts, k, mean, root) for k in range(parts.k))
-    return Mixture(weights=parts.weights, parts=components)
+        parts = calibrated(z, w, em(z, w, parts))
+    return mixture_in_place(parts, mean, root)
 
 
 def grow(
     x: Floats, w: Floats, held_x: Floats, held_w: Floats, rng: np.random.Generator, most: int
 ) -> Parts:
     """Return parts grown by splitting as long as points held out agree."""
-    parts = em(x, w, one_part(x, w))
-    score = log_density(held_x, parts)
+    parts = calibrated(x, w, em(x, w, one_part(x, w)))
+    score = Evaluator(parts).log_density(held_x)
     for _ in range(ROUNDS):
         grown = _split_all(x, w, held_x, held_w, parts, rng, most)
         if grown.k == parts.k:
             break
-        grown = em(x, w, grown, steps=20)
-        new = log_density(held_x, grown)
-        if not _better(new, score, held_w):
+        grown = calibrated(x, w, em(x, w, grown, steps=20))
+        new = Evaluator(grown).log_density(held_x)
+        if not better(new, score, held_w):
             break
         parts, score = grown, new
     return parts
 
 
-def _better(new: Floats, old: Floats, w: Floats) -> bool:
+def better(new: Floats, old: Floats, w: Floats) -> bool:
     """Whether one log-score beats another by more than the standard error of the difference."""
     gain = new - old
     mean = float(w @ gain)
@@ -146,24 +144,19 @@ def _split_all(
     most: int,
 ) -> Parts:
     """Return the parts with each one split that is better split."""
-    log_p = log_densities(distances(x, parts), parts)
-    c = w * np.exp(log_p - log_sum(log_p))
-    held_p = log_densities(distances(held_x, parts), parts)
-    held_q = log_sum(held_p)
+    share = share_out(x, w, parts).share
+    held = share_out(held_x, np.ones(held_w.size), parts)
     pieces, room = [], most - parts.k
     for k in range(parts.k):
         one = parts.take(np.array([k]))
-        two = split(x, c[k], one, rng) if room > 0 else None
+        two = split(x, share[k], one, rng) if room > 0 else None
         weight = parts.weights[k]
         if two is not None:
-            children = log_density(held_x, two) + np.log(weight)
             # The density with part k taken out and its children put in, never below the children.
-            rest = (
-                log_sum(np.delete(held_p, k, axis=0))
-                if parts.k > 1
-                else np.full_like(held_q, -np.inf)
-            )
-            if _better(np.logaddexp(rest, children), held_q, held_w):
+            with np.errstate(divide="ignore"):
+                rest = held.log_q + np.log1p(-np.minimum(held.share[k], 1.0))
+            children = Evaluator(two).log_density(held_x) + np.log(weight)
+            if better(np.logaddexp(rest, children), held.log_q, held_w):
                 one, room = two, room - 1
         pieces.append(replace(one, weights=one.weights * weight))
     return join(pieces)

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+from aisle_kernels import student as kernels
+from scipy.linalg.lapack import dtrtri
 
 from aisle_smc.arrays import Floats
 
-__all__ = ["effective_count", "root_of", "shrunk_moments", "weighted_moments"]
+__all__ = [
+    "colour",
+    "effective_count",
+    "inverse_root",
+    "root_of",
+    "scale_of",
+    "shrunk_moments",
+    "weighted_moments",
+    "whiten",
+]
 
 # Below this many effective points per dimension a covariance is drawn towards its diagonal.
 ENOUGH = 3.0
@@ -22,11 +33,34 @@ def effective_count(w: Floats) -> float:
 
 def weighted_moments(x: Floats, w: Floats) -> tuple[Floats, Floats]:
     """Return the mean (d,) and covariance (d, d) of points with weights that sum to one."""
-    # Two passes: the first centres, the second removes what rounding left of the mean.
-    centre = w @ x
-    centre = centre + w @ (x - centre)
-    away = x - centre
-    return centre, (away * w[:, None]).T @ away
+    d = x.shape[1]
+    centre, mass = np.empty((1, d)), np.empty(1)
+    centre[0] = w @ x
+    shift, scatter = np.empty((1, d)), np.empty((1, d, d))
+    # Moments about a rounded mean, and then what rounding left of it.
+    share, gaussian = w[None, :], np.full(1, np.inf)
+    kernels.moment_sums(x, w, share, share, gaussian, centre, mass, shift, scatter)
+    off = shift[0] / mass[0]
+    return centre[0] + off, scatter[0] / mass[0] - np.outer(off, off)
+
+
+def inverse_root(root: Floats) -> Floats:
+    """Return the inverse of a lower-triangular matrix, lower triangular as well."""
+    inverse, _ = dtrtri(root, lower=1)
+    return np.ascontiguousarray(np.tril(inverse))
+
+
+def whiten(x: Floats, centre: Floats, root: Floats) -> Floats:
+    """Return ``root^-1 (x - centre)`` for each row."""
+    out = np.empty(x.shape)
+    kernels.affine(x, centre, inverse_root(root), np.zeros(centre.size), out)
+    return out
+
+
+def colour(z: Floats, centre: Floats, root: Floats) -> Floats:
+    """Return ``centre + root z`` for each row, written over `z`."""
+    kernels.affine(z, np.zeros(centre.size), root, centre, z)
+    return z
 
 
 def root_of(covariance: Floats, scale: Floats) -> Floats:

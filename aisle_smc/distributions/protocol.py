@@ -44,9 +44,14 @@ def check_draw(n: int, rng: np.random.Generator) -> None:
         )
 
 
+def _floats(x: Floats) -> Floats:
+    """Return `x` as float64 in the layout that compiled loops were compiled for."""
+    return np.require(x, np.float64, ["C", "W"])
+
+
 def read_points(x: Floats, dim: int) -> Floats:
     """Return `x` as a float64 array of shape (n, dim), or raise."""
-    points = np.asarray(x, dtype=np.float64)
+    points = _floats(x)
     if points.ndim != 2 or points.shape[1] != dim:
         raise ValueError(
             f"x must have shape (n, {dim}), one point per row; got shape {points.shape}; "
@@ -80,7 +85,7 @@ def read_weighted(x: Floats, weights: Floats, dim: int | None = None) -> tuple[F
         If a shape is wrong, a weight is negative or not finite, no weight is positive, or a point
         that carries weight is not finite; the index is named.
     """
-    points = np.asarray(x, dtype=np.float64)
+    points = _floats(x)
     if points.ndim != 2 or points.shape[1] == 0 or (dim is not None and points.shape[1] != dim):
         wanted = "d" if dim is None else str(dim)
         raise ValueError(

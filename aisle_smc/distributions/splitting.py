@@ -3,59 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from aisle_smc.arrays import Array, Floats
-from aisle_smc.distributions.moments import effective_count
-from aisle_smc.distributions.student_em import Parts, _maximise, em
+from aisle_smc.arrays import Floats
+from aisle_smc.distributions.moments import effective_count, shrunk_moments, whiten
+from aisle_smc.distributions.student_em import Parts, calibrated, em, join, start
 
-__all__ = ["join", "merged", "split"]
+__all__ = ["merged", "split"]
 
-TRIES = 3
-LLOYD_STEPS = 8
+Mask: TypeAlias = npt.NDArray[np.bool_]
+
+TRIES = 2
+LLOYD_STEPS = 6
 LOCAL_STEPS = 12
-
-
-def two_clusters(y: Floats, w: Floats, rng: np.random.Generator) -> Array | None:
-    """Return the better of a few two-means clusterings as a mask, None if there is none.
-
-    Parameters
-    ----------
-    y : ndarray, shape (n, d)
-        Points, of the order of one in every direction.
-    w : ndarray, shape (n,)
-        Positive weights.
-    rng : numpy.random.Generator
-        Picks the starts: one point at random, the other in proportion to its squared distance.
-
-    References
-    ----------
-    Arthur and Vassilvitskii (2007), k-means++: the advantages of careful seeding, section 2.2.
-    """
-    best, best_cost = None, math.inf
-    p = w / w.sum()
-    for _ in range(TRIES):
-        first = y[rng.choice(p.size, p=p)]
-        far = p * np.square(y - first).sum(axis=1)
-        if not far.sum() > 0.0:
-            continue
-        centres = np.stack([first, y[rng.choice(p.size, p=far / far.sum())]])
-        for _ in range(LLOYD_STEPS):
-            # |y - a|^2 < |y - b|^2 as one product.
-            a, b = centres
-            mask = y @ (b - a) < 0.5 * float((b - a) @ (b + a))
-            masses = np.array([p[mask].sum(), p[~mask].sum()])
-            if not masses.min() > 0.0:
-                break
-            centres = np.stack([p[mask] @ y[mask], p[~mask] @ y[~mask]]) / masses[:, None]
-        if not masses.min() > 0.0:
-            continue
-        # Two-means loses what lies between the centres.
-        cost = -float(masses[0] * masses[1] * np.square(centres[0] - centres[1]).sum())
-        if cost < best_cost:
-            best, best_cost = mask, cost
-    return best
+FEWEST = 8.0
 
 
 def split(x: Floats, c: Floats, part: Parts, rng: np.random.Generator) -> Parts | None:
@@ -70,40 +35,89 @@ def split(x: Floats, c: Floats, part: Parts, rng: np.random.Generator) -> Parts 
     part : Parts
         The one part.
     rng : numpy.random.Generator
-        Starts the clustering.
+        Starts the clusterings.
+
+    Returns
+    -------
+    Parts or None
+        None where the points are too few or all alike.
+
+    Notes
+    -----
+    Ways to halve the points are compared by how much the two halves, each with its own mean and
+    covariance, raise the likelihood; the best one starts expectation-maximisation.
     """
     own = c > 1e-3 * c.max()
     x, c = x[own], c[own] / c[own].sum()
-    if effective_count(c) < 8.0:
+    if effective_count(c) < FEWEST:
         return None
-    inverse = np.linalg.inv(part.root[0])
-    mask = two_clusters((x - part.location[0]) @ inverse.T, c, rng)
-    if mask is None:
+    y = whiten(x, part.location[0], part.root[0])
+    best, highest = None, -math.inf
+    for mask in _ways(y, c, rng):
+        gain = _gain(y, c, mask)
+        if gain > highest:
+            best, highest = mask, gain
+    if best is None:
         return None
-    start = Parts(
-        weights=np.array([c[mask].sum(), c[~mask].sum()]),
-        location=np.repeat(part.location, 2, axis=0),
-        root=np.repeat(part.root, 2, axis=0),
-        df=np.repeat(part.df, 2),
-    )
-    # The first step sees no distances: all u are one, and the parts get plain moments.
-    d = x.shape[1]
-    start = _maximise(x, c * np.stack([mask, ~mask]), np.full((2, x.shape[0]), float(d)), start)
-    if start.k < 2:
-        return None
-    found = em(x, c, start, steps=LOCAL_STEPS)
-    return found if found.k == 2 else None
+    halves = start(x, c, c * np.stack([best, ~best]), part.df[0])
+    found = em(x, c, halves, steps=LOCAL_STEPS)
+    return calibrated(x, c, found) if found.k == 2 else None
 
 
-def join(pieces: list[Parts]) -> Parts:
-    """Return parts put side by side; their weights are scaled to sum to one."""
-    w = np.concatenate([piece.weights for piece in pieces])
-    return Parts(
-        weights=w / w.sum(),
-        location=np.concatenate([piece.location for piece in pieces]),
-        root=np.concatenate([piece.root for piece in pieces]),
-        df=np.concatenate([piece.df for piece in pieces]),
-    )
+def _ways(y: Floats, c: Floats, rng: np.random.Generator) -> Iterator[Mask]:
+    """Yield ways to halve points that are centred and of the order of one in every direction."""
+    for _ in range(TRIES):
+        yield _two_means(y, c, rng)
+    square = np.square(y).sum(axis=1)
+    # Core and shell: two scales about one centre.
+    yield square < _median(square, c)
+    # Along the line on which the size of the rest depends, as in a funnel.
+    away = square - c @ square
+    line = y @ ((c * np.clip(away, -4.0 * y.shape[1], 4.0 * y.shape[1])) @ y)
+    yield line < _median(line, c)
+
+
+def _median(values: Floats, c: Floats) -> float:
+    """Return the weighted median."""
+    order = np.argsort(values, kind="stable")
+    cumulated = np.cumsum(c[order])
+    middle = min(int(np.searchsorted(cumulated, 0.5 * cumulated[-1])), values.size - 1)
+    return float(values[order[middle]])
+
+
+def _gain(y: Floats, c: Floats, mask: Mask) -> float:
+    """Return what two Gaussians gain over one in log-likelihood, if none of a point is shared."""
+    gain = 0.0
+    for side in (mask, ~mask):
+        p = float(c[side].sum())
+        if effective_count(c[side]) < 0.5 * FEWEST:
+            return -math.inf
+        _, root = shrunk_moments(y[side], c[side] / p)
+        gain += p * (math.log(p) - float(np.log(np.diag(root)).sum()))
+    return gain
+
+
+def _two_means(y: Floats, c: Floats, rng: np.random.Generator) -> Mask:
+    """Return a two-means clustering of weighted points as a mask.
+
+    References
+    ----------
+    Arthur and Vassilvitskii (2007), k-means++: the advantages of careful seeding, section 2.2.
+    """
+    first = y[rng.choice(c.size, p=c)]
+    far = c * np.square(y - first).sum(axis=1)
+    if not far.sum() > 0.0:
+        return np.zeros(c.size, dtype=bool)
+    a, b = first, y[rng.choice(c.size, p=far / far.sum())]
+    mask = np.zeros(c.size, dtype=bool)
+    for _ in range(LLOYD_STEPS):
+        # |y - a|^2 < |y - b|^2 as one product.
+        mask = y @ (b - a) < 0.5 * float((b - a) @ (b + a))
+        left, right = c[mask], c[~mask]
+        if not (left.sum() > 0.0 and right.sum() > 0.0):
+            break
+        a, b = left @ y[mask] / left.sum(), right @ y[~mask] / right.sum()
+    return mask
 
 
 def merged(parts: Parts, i: int, j: int) -> Parts:

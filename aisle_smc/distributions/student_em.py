@@ -6,12 +6,14 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from aisle_kernels import student as kernels
 from scipy.special import gammaln, polygamma, psi
 
-from aisle_smc.arrays import Floats
-from aisle_smc.distributions.moments import ENOUGH, root_of, shrunk_moments
+from aisle_smc.arrays import Array, Floats
+from aisle_smc.distributions.moments import ENOUGH, inverse_root, root_of, shrunk_moments
+from aisle_smc.distributions.protocol import settle
 
-__all__ = ["Parts", "em", "log_density", "one_part"]
+__all__ = ["Evaluator", "Parts", "calibrated", "em", "join", "one_part", "start"]
 
 LOWEST_DF = 3.0
 HIGHEST_DF = 1000.0
@@ -19,11 +21,12 @@ HIGHEST_DF = 1000.0
 # only matters where the data say nothing, as for Gaussian points.
 TYPICAL_LOG_DF = math.log(20.0)
 LOG_DF_PRECISION = 0.25
+CALIBRATION_STEPS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Student-t parts side by side.
+    """Student-t parts side by side, Gaussian ones where the degrees of freedom are infinite.
 
     Attributes
     ----------
@@ -47,7 +50,23 @@ class Parts:
         """Number of parts."""
         return int(self.weights.size)
 
-    def take(self, kept: Floats) -> Parts:
+    @property
+    def inverse(self) -> Floats:
+        """Inverse roots, shape (k, d, d)."""
+        return np.stack([inverse_root(root) for root in self.root])
+
+    @property
+    def level(self) -> Floats:
+        """Log of weight times density at the centre of each part, shape (k,)."""
+        d = self.location.shape[1]
+        df = np.where(np.isfinite(self.df), self.df, 1.0)
+        log_norm = gammaln(0.5 * (df + d)) - gammaln(0.5 * df) - 0.5 * d * np.log(df * math.pi)
+        log_norm = np.where(np.isfinite(self.df), log_norm, -0.5 * d * math.log(2.0 * math.pi))
+        log_det = np.log(np.diagonal(self.root, axis1=1, axis2=2)).sum(axis=1)
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.weights) + log_norm - log_det)
+
+    def take(self, kept: Array) -> Parts:
         """Return the chosen parts, their probabilities scaled to one."""
         w = self.weights[kept]
         return Parts(
@@ -56,6 +75,17 @@ class Parts:
             root=self.root[kept],
             df=self.df[kept],
         )
+
+
+def join(pieces: list[Parts]) -> Parts:
+    """Return parts put side by side; their weights are scaled to sum to one."""
+    w = np.concatenate([piece.weights for piece in pieces])
+    return Parts(
+        weights=w / w.sum(),
+        location=np.concatenate([piece.location for piece in pieces]),
+        root=np.concatenate([piece.root for piece in pieces]),
+        df=np.concatenate([piece.df for piece in pieces]),
+    )
 
 
 def one_part(x: Floats, w: Floats, df: float = 10.0) -> Parts:
@@ -69,44 +99,50 @@ def one_part(x: Floats, w: Floats, df: float = 10.0) -> Parts:
     )
 
 
-def distances(x: Floats, parts: Parts) -> Floats:
-    """Return the squared Mahalanobis distances of points from parts, shape (k, n)."""
-    out = np.empty((parts.k, x.shape[0]))
-    for k in range(parts.k):
-        white = (x - parts.location[k]) @ np.linalg.inv(parts.root[k]).T
-        out[k] = np.square(white).sum(axis=1)
-    return out
+class Evaluator:
+    """The log-density of parts, with what depends on the parts alone computed once."""
+
+    __slots__ = ("_df", "_inverse", "_level", "_location")
+
+    def __init__(self, parts: Parts) -> None:
+        self._location = np.ascontiguousarray(parts.location)
+        self._inverse, self._level, self._df = parts.inverse, parts.level, parts.df
+
+    def log_density(self, x: Floats) -> Floats:
+        """Return the log-density of the mixture at points, shape (n,)."""
+        out = np.empty(x.shape[0])
+        kernels.log_density(x, self._location, self._inverse, self._level, self._df, out)
+        return settle(out, x)
 
 
-def log_norms(parts: Parts) -> Floats:
-    """Return the log of the normalising constant of each part, shape (k,)."""
-    df, d = parts.df, parts.location.shape[1]
-    log_det = np.log(np.diagonal(parts.root, axis1=1, axis2=2)).sum(axis=1)
-    return np.asarray(
-        gammaln(0.5 * (df + d)) - gammaln(0.5 * df) - 0.5 * d * np.log(df * math.pi) - log_det
-    )
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How points are shared out among parts, and the sums that a step needs."""
+
+    distance: Floats  # (k, n), squared
+    share: Floats  # (k, n), weights included
+    log_q: Floats  # (n,)
+    sums: Floats  # (k, 5)
+
+    @property
+    def total(self) -> Floats:
+        """Weight of each part's points, shape (k,)."""
+        return self.sums[:, 0]
+
+    @property
+    def count(self) -> Floats:
+        """Effective number of each part's points, shape (k,)."""
+        total, square = self.sums[:, 0], self.sums[:, 1]
+        return np.where(square > 0.0, total**2 / np.where(square > 0.0, square, 1.0), 0.0)
 
 
-def log_densities(distance: Floats, parts: Parts) -> Floats:
-    """Return log (weight times density) of each part at given distances, shape (k, n)."""
-    df, d = parts.df[:, None], parts.location.shape[1]
-    with np.errstate(divide="ignore"):
-        log_weights = np.log(parts.weights)[:, None]
-    tails = 0.5 * (df + d) * np.log1p(distance / df)
-    return np.asarray(log_weights + log_norms(parts)[:, None] - tails)
-
-
-def log_sum(log_p: Floats) -> Floats:
-    """Return log sum exp over the first axis; -inf where all are."""
-    top = log_p.max(axis=0)
-    top = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        return np.asarray(top + np.log(np.exp(log_p - top).sum(axis=0)))
-
-
-def log_density(x: Floats, parts: Parts) -> Floats:
-    """Return the log-density of the mixture at points, shape (n,)."""
-    return log_sum(log_densities(distances(x, parts), parts))
+def share_out(x: Floats, w: Floats, parts: Parts) -> Shares:
+    """Return the weights of points shared out in proportion to the densities of the parts."""
+    k, n = parts.k, x.shape[0]
+    distance, share, log_q, sums = (np.empty(s) for s in ((k, n), (k, n), n, (k, 5)))
+    kernels.distances(x, parts.location, parts.inverse, distance)
+    kernels.share_out(distance, x.shape[1], parts.level, parts.df, w, share, log_q, sums)
+    return Shares(distance, share, log_q, sums)
 
 
 def em(x: Floats, w: Floats, parts: Parts, *, steps: int = 50, tolerance: float = 1e-4) -> Parts:
@@ -119,7 +155,7 @@ def em(x: Floats, w: Floats, parts: Parts, *, steps: int = 50, tolerance: float 
     w : ndarray, shape (n,)
         Positive weights with sum one.
     parts : Parts
-        Where to start.
+        Where to start; their degrees of freedom are finite.
     steps : int
         Iterations at most.
     tolerance : float
@@ -129,51 +165,66 @@ def em(x: Floats, w: Floats, parts: Parts, *, steps: int = 50, tolerance: float 
     -------
     Parts
         Possibly fewer: a part that has lost its points is dropped.
+
+    Notes
+    -----
+    The degrees of freedom take one Newton step per iteration on the likelihood itself (ECME).
     """
     before = -math.inf
     for _ in range(steps):
-        distance = distances(x, parts)
-        log_p = log_densities(distance, parts)
-        log_q = log_sum(log_p)
-        score = float(w @ log_q)
+        shares = share_out(x, w, parts)
+        score = float(w @ shares.log_q)
         if score - before < tolerance:
             break
         before = score
-        parts = _maximise(x, w * np.exp(log_p - log_q), distance, parts)
+        lively = shares.count >= min(2.0, float(shares.count.max()))
+        if not lively.all():
+            parts = parts.take(lively)
+            before = -math.inf
+            continue
+        df = better_df(shares.sums, shares.count, parts.df, x.shape[1])
+        parts = _maximise(x, w, shares, replace(parts, df=df))
     return parts
 
 
-def _maximise(x: Floats, c: Floats, distance: Floats, parts: Parts) -> Parts:
-    """Return the parts that are best for points shared out as `c`, shape (k, n)."""
-    d = x.shape[1]
-    total = c.sum(axis=1)
-    square = np.square(c).sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        count = np.where(square > 0.0, total**2 / square, 0.0)
-    alive = (count >= min(2.0, count.max())) & (total > 0.0)
-    if not alive.all():
-        c, distance, total, count = c[alive], distance[alive], total[alive], count[alive]
-        parts = parts.take(alive)
-    df = _better_df(c, distance, total, count, parts.df, d)
-    u = c * ((df + d)[:, None] / (df[:, None] + distance))
-    mass = u.sum(axis=1)
-    location = (u @ x) / mass[:, None]
-    scatter = np.empty((parts.k, d, d))
-    for k in range(parts.k):
-        away = x - location[k]
-        # Divided by the mass of u and not of c: the same at the maximum, and much sooner there
-        # (Kent, Tyler and Vardi 1994; the parameter-expanded step of Liu, Rubin and Wu 1998).
-        scatter[k] = (away * u[k][:, None]).T @ away / mass[k]
+def start(x: Floats, w: Floats, share: Floats, df: float = 10.0) -> Parts:
+    """Return parts with the moments of points shared out as `share`, shape (k, n)."""
+    k, d = share.shape[0], x.shape[1]
+    share = np.ascontiguousarray(share, dtype=np.float64)
+    sums = np.zeros((k, 5))
+    sums[:, 0], sums[:, 1] = share.sum(axis=1), np.square(share).sum(axis=1)
+    centre = Parts(
+        weights=np.full(k, 1.0 / k),
+        location=np.ascontiguousarray((share @ x) / sums[:, :1]),
+        root=np.zeros((k, d, d)),
+        df=np.full(k, df),
+    )
+    # At distance d all points count alike, and the covariance is taken for the scale matrix.
+    alike = Shares(np.full(share.shape, float(d)), share, np.zeros(x.shape[0]), sums)
+    return _maximise(x, w, alike, centre)
+
+
+def _maximise(x: Floats, w: Floats, shares: Shares, parts: Parts) -> Parts:
+    """Return the parts with the best weights, centres and scales for shared-out points."""
+    k, d = parts.location.shape
+    mass, shift, scatter = np.empty(k), np.empty((k, d)), np.empty((k, d, d))
+    kernels.moment_sums(
+        x, w, shares.share, shares.distance, parts.df, parts.location, mass, shift, scatter
+    )
+    shift /= mass[:, None]
+    # Divided by the mass of u and not of c: the same at the maximum, and much sooner there (the
+    # parameter-expanded step of Liu, Rubin and Wu 1998).
+    scatter /= mass[:, None, None]
+    scatter -= shift[:, :, None] * shift[:, None, :]
     return replace(
         parts,
-        weights=total / total.sum(),
-        location=location,
-        root=shrunk_roots(scatter, total, count),
-        df=df,
+        weights=shares.total / shares.total.sum(),
+        location=parts.location + shift,
+        root=_shrunk_roots(scatter, shares.total, shares.count),
     )
 
 
-def shrunk_roots(scatter: Floats, total: Floats, count: Floats) -> Floats:
+def _shrunk_roots(scatter: Floats, total: Floats, count: Floats) -> Floats:
     """Return roots of scatter matrices, those of few points drawn to the shape of them all."""
     k, d = scatter.shape[:2]
     share = np.maximum(0.0, 1.0 - count / (ENOUGH * (d + 1)))
@@ -191,14 +242,21 @@ def shrunk_roots(scatter: Floats, total: Floats, count: Floats) -> Floats:
     return out
 
 
-def _better_df(
-    c: Floats, distance: Floats, total: Floats, count: Floats, df: Floats, d: int
-) -> Floats:
-    """Return degrees of freedom after one Newton step in log df on each part's likelihood."""
-    ratio = distance / (df[:, None] + distance)
-    a = (c * np.log1p(distance / df[:, None])).sum(axis=1) / total
-    b = (c * ratio).sum(axis=1) / total
-    e = (c * ratio / (df[:, None] + distance)).sum(axis=1) / total
+def better_df(sums: Floats, count: Floats, df: Floats, d: int) -> Floats:
+    """Return degrees of freedom after one Newton step in log df on each part's likelihood.
+
+    Parameters
+    ----------
+    sums : ndarray, shape (k, 5)
+        As :func:`aisle_kernels.student.share_out` leaves them.
+    count : ndarray, shape (k,)
+        Effective number of points of each part, against which the prior is weighed.
+    df : ndarray, shape (k,)
+        Present degrees of freedom.
+    d : int
+        Dimension.
+    """
+    a, b, e = (sums[:, j] / sums[:, 0] for j in (2, 3, 4))
     rise = d / df
     first = psi(0.5 * (df + d)) - psi(0.5 * df) - rise - a + (1.0 + rise) * b
     second = 0.5 * polygamma(1, 0.5 * (df + d)) - 0.5 * polygamma(1, 0.5 * df) + rise / df
@@ -209,3 +267,43 @@ def _better_df(
     step = np.where(bend < 0.0, -slope / np.where(bend < 0.0, bend, -1.0), np.sign(slope))
     log_df = log_df + np.clip(step, -0.7, 0.7)
     return np.asarray(np.clip(np.exp(log_df), LOWEST_DF, HIGHEST_DF))
+
+
+def calibrated(x: Floats, w: Floats, parts: Parts) -> Parts:
+    r"""Return parts whose size and tails suit points they have not seen.
+
+    A scatter matrix is tight about the points it was computed from.  The size of each scale
+    matrix and its degrees of freedom maximise the likelihood of :func:`unseen` distances, the
+    shares being kept.
+    """
+    d = x.shape[1]
+    shares = share_out(x, w, parts)
+    far = unseen(shares, parts.df, d)
+    df, size = parts.df, np.ones(parts.k)
+    c = shares.share / shares.total[:, None]
+    sums = np.ones((parts.k, 5))
+    for _ in range(CALIBRATION_STEPS):
+        m = far / size[:, None]
+        rest = df[:, None] + m
+        ratio = m / rest
+        sums[:, 2] = (c * np.log1p(m / df[:, None])).sum(axis=1)
+        sums[:, 3] = (c * ratio).sum(axis=1)
+        sums[:, 4] = (c * ratio / rest).sum(axis=1)
+        size = size * (df + d) * sums[:, 3] / d
+        df = better_df(sums, shares.count, df, d)
+    return replace(parts, root=parts.root * np.sqrt(size)[:, None, None], df=df)
+
+
+def unseen(shares: Shares, df: Floats, d: int) -> Floats:
+    r"""Return the squared distances that points would have had they been left out, shape (k, n).
+
+    With share :math:`c_i` in the scatter matrix of its part,
+
+    .. math:: m_{(i)} = m_i / (1 - c_i (1 + m_i)),
+
+    which is exact for a weighted mean and covariance.
+    """
+    near = shares.share * ((df + d)[:, None] / (df[:, None] + shares.distance))
+    near /= near.sum(axis=1, keepdims=True)
+    # No point moves further than ten times its distance, however much of the matrix it makes.
+    return np.asarray(shares.distance / np.maximum(1.0 - near * (1.0 + shares.distance), 0.1))

@@ -6,13 +6,12 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import gammaln
 
 from aisle_smc.arrays import Floats
 from aisle_smc.distributions.gaussian import cholesky, read_location_root
-from aisle_smc.distributions.moments import shrunk_moments
-from aisle_smc.distributions.protocol import check_draw, read_points, read_weighted, settle
-from aisle_smc.distributions.student_em import Parts, em, one_part
+from aisle_smc.distributions.moments import colour, shrunk_moments, whiten
+from aisle_smc.distributions.protocol import check_draw, read_points, read_weighted
+from aisle_smc.distributions.student_em import Evaluator, Parts, calibrated, em, one_part
 
 __all__ = ["StudentT"]
 
@@ -59,8 +58,7 @@ class StudentT:
     location: Floats
     root: Floats
     df: float = 5.0
-    _inverse: Floats = field(init=False, repr=False)
-    _log_norm: float = field(init=False, repr=False)
+    _evaluator: Evaluator = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         location, root = read_location_root("location", self.location, self.root)
@@ -69,14 +67,10 @@ class StudentT:
             raise ValueError(
                 f"df must be positive and finite; got {self.df}; use Gaussian for an infinite df"
             )
-        d = location.size
         object.__setattr__(self, "location", location)
         object.__setattr__(self, "root", root)
         object.__setattr__(self, "df", df)
-        object.__setattr__(self, "_inverse", np.tril(np.linalg.inv(root)))
-        log_norm = gammaln(0.5 * (df + d)) - gammaln(0.5 * df) - 0.5 * d * math.log(df * math.pi)
-        log_norm -= float(np.log(np.diag(root)).sum())
-        object.__setattr__(self, "_log_norm", float(log_norm))
+        object.__setattr__(self, "_evaluator", Evaluator(self.as_part()))
 
     @classmethod
     def from_scale(cls, location: Floats, scale: Floats, df: float) -> StudentT:
@@ -97,16 +91,21 @@ class StudentT:
         check_draw(n, rng)
         mixing = np.sqrt(0.5 * self.df / rng.standard_gamma(0.5 * self.df, size=n))
         noise = rng.standard_normal((n, self.dim))
-        return np.asarray(self.location + (noise * mixing[:, None]) @ self.root.T)
+        noise *= mixing[:, None]
+        return colour(noise, self.location, self.root)
 
     def log_density(self, x: Floats) -> Floats:
         """Return the log-density of each row of `x`, shape (n,)."""
-        x = read_points(x, self.dim)
-        with np.errstate(invalid="ignore", over="ignore"):
-            white = (x - self.location) @ self._inverse.T
-            distance = np.square(white).sum(axis=1) / self.df
-            log_q = self._log_norm - 0.5 * (self.df + self.dim) * np.log1p(distance)
-        return settle(log_q, x)
+        return self._evaluator.log_density(read_points(x, self.dim))
+
+    def as_part(self) -> Parts:
+        """Return the distribution as a part of a mixture on arrays."""
+        return Parts(
+            weights=np.ones(1),
+            location=self.location[None],
+            root=self.root[None],
+            df=np.full(1, self.df),
+        )
 
     def fit(self, x: Floats, weights: Floats) -> StudentT:
         """Return the Student-t distribution of largest weighted likelihood, with df >= 3.
@@ -128,13 +127,13 @@ class StudentT:
         Expectation-maximisation for centre and scale, Newton steps on the likelihood itself for
         the degrees of freedom, kept between 3 and 1000 with a prior worth a fraction of one point.
         At three and above the proposal has a variance, and weights against lighter tails are
-        bounded.  The scale matrix of few effective points is drawn towards its diagonal.
+        bounded.  Size and degrees of freedom are then calibrated by leaving points out one by one.
+        The scale matrix of few effective points is drawn towards its diagonal.
         """
         x, w = read_weighted(x, weights, self.dim)
         mean, root = shrunk_moments(x, w)
-        inverse = np.linalg.inv(root)
-        z = (x - mean) @ inverse.T
-        found = em(z, w, one_part(z, w), steps=200, tolerance=1e-8)
+        z = whiten(x, mean, root)
+        found = calibrated(z, w, em(z, w, one_part(z, w), steps=200, tolerance=1e-8))
         return part_in_place(found, 0, mean, root)
 
 
