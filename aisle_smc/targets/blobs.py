@@ -10,43 +10,34 @@ import numpy as np
 
 from aisle_smc.arrays import Array
 
-__all__ = ["BlobLayout", "Field", "numbers"]
+__all__ = ["BlobLayout", "Field", "layout", "numbers"]
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One blob of a point: numbers of a fixed shape, or any other object (kind ``O``)."""
+    """One blob of a point: numbers of a fixed shape, or any object (kind ``O``)."""
 
     name: str
     kind: str
     shape: tuple[int, ...] = ()
 
     def read(self, value: Any, front: tuple[int, ...]) -> Array:
-        """Return a blob as an array of shape (*front, *shape).
+        """Return a blob of numbers as an array of shape (*front, *shape).
 
         Raises
         ------
         ValueError
             If it is not of the kind that came at the first points.
         """
-        if self.kind == "O":
-            array = np.empty(front or (1,), dtype=object)
-            values = value if front else (value,)
-            if len(values) != array.size:
-                raise ValueError(f"{array.size} objects as {self}; it returned {len(values)}")
-            for i, each in enumerate(values):
-                array[i] = each
-            return array if front else array[0]  # type: ignore[no-any-return]
         array = numbers(value)
-        expected = (*front, *self.shape)
         unreal = array is not None and array.dtype.kind == "c" and self.kind != "c16"
-        if array is None or unreal or array.shape != expected:
+        if array is None or unreal or array.shape != (*front, *self.shape):
             came = type(value).__name__ if array is None else f"{array.dtype} {array.shape}"
-            raise ValueError(f"{np.dtype(self.kind)} {expected} as {self}; it returned {came}")
+            raise ValueError(
+                f"{np.dtype(self.kind)} {(*front, *self.shape)} as blob {self.name}, as at the "
+                f"first points; it returned {came}"
+            )
         return array
-
-    def __str__(self) -> str:
-        return f"blob {self.name}" if self.name else "blob"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +53,7 @@ class BlobLayout:
 
     def empty(self, n: int) -> Array:
         """Return an array for `n` points whose entries all say that nothing came."""
+        array: Array
         if self.fields[0].name:
             array = np.empty(n, dtype=[(f.name, f.kind, f.shape) for f in self.fields])
         else:
@@ -82,15 +74,22 @@ class BlobLayout:
         ValueError
             If they are not of the kind that came at the first points.
         """
+        n = array.shape[0]
         for field, column, value in zip(
             self.fields, self.columns(array), self._values(extras), strict=True
         ):
-            if i is None:
-                column[...] = field.read(value, (array.shape[0],))
-            elif field.kind == "O":
+            if field.kind != "O":
+                column[slice(None) if i is None else i] = field.read(value, (n,) * (i is None))
+            elif i is not None:
                 column[i] = value
+            elif len(value) != n:
+                raise ValueError(
+                    f"{n} objects as blob {field.name}, one for each point; it returned "
+                    f"{len(value)}"
+                )
             else:
-                column[i] = field.read(value, ())
+                for row, each in enumerate(value):
+                    column[row] = each
 
     def _values(self, extras: Sequence[Any]) -> list[Any]:
         names = [f.name for f in self.fields]
@@ -99,37 +98,43 @@ class BlobLayout:
                 raise ValueError(f"a dict with {names}; it returned one with {list(extras[0])}")
             return [extras[0][name] for name in names]
         if self.keyed or len(extras) != len(names):
-            what = "a dict" if self.keyed else f"{len(names)} blobs"
-            raise ValueError(f"{what} beside the log-density; it returned {len(extras)} values")
+            what = f"a dict with {names}" if self.keyed else f"{len(names)} blobs"
+            raise ValueError(
+                f"{what} beside the log-density, as at the first points; it returned "
+                f"{len(extras)} more"
+            )
         return list(extras)
 
 
 def layout(points: Sequence[Sequence[Any]], batch: int = 0) -> BlobLayout | None:
-    """Return the layout that holds what came beside the values, None if nothing did.
+    """Return the layout that holds what came beside the log-densities, None if nothing did.
 
     Parameters
     ----------
     points : sequence of sequences
-        The extra returns of some points; of one call for all of them if `batch` is given.
+        The blobs of each of some points; a single entry with those of all points if `batch` says
+        how many they are.
     batch : int
-        Points in a batch; 0 if each entry of `points` belongs to one point.
+        Points in a batch, or 0.
+
+    Examples
+    --------
+    >>> layout([(1.5, [1.0, 2.0]), (2.5, [3.0, 4.0])]).empty(3).dtype
+    dtype([('blob_0', '<f8'), ('blob_1', '<f8', (2,))])
     """
     points = [extras for extras in points if len(extras)]
     if not points:
         return None
     first = points[0]
-    keyed = len(first) == 1 and isinstance(first[0], Mapping) and _are_names(first[0])
+    keyed = len(first) == 1 and isinstance(first[0], Mapping) and _has_names(first[0])
     if keyed:
         names = tuple(first[0])
-        rows = [tuple(extras[0].get(name) for name in names) for extras in points]
+        rows = [[extras[0].get(name) for name in names] for extras in points]
     else:
         names = ("",) if len(first) == 1 else tuple(f"blob_{j}" for j in range(len(first)))
-        rows = [tuple(extras) for extras in points]
-    columns = [[row[j] if j < len(row) else None for row in rows] for j in range(len(names))]
-    return BlobLayout(
-        tuple(_field(name, column, batch) for name, column in zip(names, columns, strict=True)),
-        keyed=keyed,
-    )
+        rows = [[*extras, *[None] * (len(names) - len(extras))] for extras in points]
+    fields = [_field(name, [row[j] for row in rows], batch) for j, name in enumerate(names)]
+    return BlobLayout(tuple(fields), keyed=keyed)
 
 
 def numbers(value: Any) -> Array | None:
@@ -143,7 +148,7 @@ def numbers(value: Any) -> Array | None:
     return array if array.dtype.kind in "biufc" else None
 
 
-def _are_names(mapping: Mapping[Any, Any]) -> bool:
+def _has_names(mapping: Mapping[Any, Any]) -> bool:
     return bool(mapping) and all(isinstance(key, str) and key for key in mapping)
 
 
@@ -153,5 +158,5 @@ def _field(name: str, values: Sequence[Any], batch: int) -> Field:
     shape = shapes.pop() if len(shapes) == 1 else None
     if shape is None or (batch and shape[:1] != (batch,)):
         return Field(name, "O")
-    complex_ = any(array is not None and array.dtype.kind == "c" for array in arrays)
-    return Field(name, "c16" if complex_ else "f8", shape[1:] if batch else shape)
+    unreal = any(array is not None and array.dtype.kind == "c" for array in arrays)
+    return Field(name, "c16" if unreal else "f8", shape[1:] if batch else shape)

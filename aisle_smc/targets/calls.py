@@ -5,15 +5,25 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from aisle_smc.arrays import Floats
 
-__all__ = ["Call", "calls", "where"]
+__all__ = ["Call", "Calling", "calls", "show_point", "where"]
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class Calling(Protocol):
+    """A function with a way of calling it for one point, shape (k,), and for many, (n, k)."""
+
+    def row(self, theta: Floats) -> Any:
+        """Call it for one point."""
+
+    def batch(self, theta: Floats) -> Any:
+        """Call it for many points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +93,8 @@ def calls(function: Callable[..., Any], names: Sequence[str]) -> tuple[Call, ...
         p is taken[0] for p in required
     )
     by_name = bool(known) and all(p.name in names for p in required)
-    leading, named = [], []
+    leading: list[int] = []
+    named: list[tuple[str, int]] = []
     for p in known:
         # After an argument that keeps its default, position no longer says which one is meant.
         if p.kind in _POSITIONAL and taken[len(leading)] is p:

@@ -14,13 +14,13 @@ from aisle_kernels._jit import specialised
 
 from aisle_smc.arrays import Array, Floats
 from aisle_smc.targets.calls import Call
-from aisle_smc.targets.dialects import Fault
+from aisle_smc.targets.dialects import Rows
+from aisle_smc.targets.faults import Fault
 from aisle_smc.targets.forms import Form, Part
 
 __all__ = ["Compiled", "compile_rows", "shapes_of"]
 
-# What a compiled function returns for a point, as nested tuples of the shapes of its parts: a
-# number is (), an array of two is (2,), a tuple of them is a list.
+# The parts of what a function returned: the shape of a number or an array, a list for a tuple.
 Shapes = tuple[int, ...] | list["Shapes"] | None
 
 
@@ -41,25 +41,24 @@ class Compiled:
         for first in range(0, n, self.chunk):
             last = min(first + self.chunk, n)
             try:
-                self.loop(theta[first:last], *self._outputs(part, first, last))
+                self.loop(theta[first:last], *self._outputs(part.span(first, last)))
             except Exception as error:
-                return self._blame(theta, first, last, error)
+                # Where it was is lost; called alone, the first point that fails says so again.
+                # What came before it was stored.
+                rows = Rows(self.call, self.form)
+                fault = rows.evaluate(theta[first:last], self.form.empty(last - first))
+                if fault is None:
+                    fault = Fault(row=0, rows=last - first, error=error, raised=True)
+                fault.row += first
+                return fault
         return None
 
-    def _outputs(self, part: Part, first: int, last: int) -> list[Array]:
-        arrays = [part.log_density, part.gradients]
+    def _outputs(self, part: Part) -> list[Array]:
+        arrays = [part.log_density] if self.form.density else []
+        arrays += [part.gradients] if self.form.gradient else []
         if self.form.blobs is not None and part.blobs is not None:
             arrays += self.form.blobs.columns(part.blobs)
-        return [array[first:last] for array in arrays if array is not None]
-
-    def _blame(self, theta: Floats, first: int, last: int, error: Exception) -> Fault:
-        """Return the fault of the first point that fails when it is called alone."""
-        for i in range(first, last):
-            try:
-                self.call.row(theta[i])
-            except Exception as found:
-                return Fault(i, 1, found, True)
-        return Fault(first, last - first, error, True)
+        return [array for array in arrays if array is not None]
 
 
 def shapes_of(value: Any) -> Shapes:
@@ -80,52 +79,47 @@ def compile_rows(call: Call, form: Form, shapes: Shapes) -> Compiled:
     call : Call
         The function and its arguments.
     form : Form
-        What it means.
+        What its parts mean.
     shapes : nested lists of tuples
         What :func:`shapes_of` says of a value it returned.
     """
-    frozen = repr(shapes)
-    loop = _loop(call.function, call.leading, call.named, form.k, form.density, form.gradient,
-                 _count(form), frozen)  # fmt: skip
-    return Compiled(call=call, form=form, loop=loop)
-
-
-def _count(form: Form) -> int:
-    return 0 if form.blobs is None else len(form.blobs.fields)
-
-
-@lru_cache(maxsize=256)
-def _loop(
-    function: Callable[..., Any],
-    leading: tuple[int, ...] | None,
-    named: tuple[tuple[str, int], ...],
-    k: int,
-    density: bool,
-    gradient: bool,
-    blobs: int,
-    frozen: str,
-) -> Callable[..., None]:
-    """Return the compiled loop, the same for the same function, so that it compiles once."""
-    shapes: Any = eval(frozen)
-    outputs = ["log_density"] * density + ["gradients"] * gradient
-    outputs += [f"blob_{j}" for j in range(blobs)]
-    arguments = ["row"]
-    if leading is not None:
-        arguments = [f"theta[i, {j}]" for j in leading]
-        arguments += [f"{name}=theta[i, {j}]" for name, j in named]
+    outputs = ("log_density",) * form.density + ("gradients",) * form.gradient
+    if form.blobs is not None:
+        outputs += tuple(f"blob_{j}" for j in range(len(form.blobs.fields)))
+    parts = shapes if isinstance(shapes, list) and outputs != ("gradients",) else [shapes]
     lines = [
-        f"def rows(theta, {', '.join(outputs)}):",
-        f"    row = empty({k})",
-        "    for i in range(theta.shape[0]):",
-        f"        for j in range({k}):",
-        "            row[j] = theta[i, j]",
-        f"        value = function({', '.join(arguments)})",
+        line
+        for output, value, shape in zip(
+            outputs,
+            [f"value[{j}]" for j in range(len(parts))] if parts is shapes else ["value"],
+            parts,
+            strict=True,
+        )
+        for line in _store(f"{output}[i", value, shape, output == "log_density")
     ]
-    alone = not isinstance(shapes, list) or (gradient and not density)
-    for j, output in enumerate(outputs):
-        value, shape = ("value", shapes) if alone else (f"value[{j}]", shapes[j])
-        lines += _store(f"{output}[i", value, shape, output == "log_density")
-    source = "\n".join(lines) + "\n"
+    arguments = ["row"]
+    if call.leading is not None:
+        arguments = [f"theta[i, {j}]" for j in call.leading]
+        arguments += [f"{name}=theta[i, {j}]" for name, j in call.named]
+    source = "\n".join(
+        [
+            f"def rows(theta, {', '.join(outputs)}):",
+            f"    row = empty({form.k})",
+            "    for i in range(theta.shape[0]):",
+            # The function may write into its argument; theta belongs to the caller.
+            f"        for j in range({form.k}):",
+            "            row[j] = theta[i, j]",
+            f"        value = function({', '.join(arguments)})",
+            *(f"        {line}" for line in lines),
+            "",
+        ]
+    )
+    return Compiled(call=call, form=form, loop=_loop(call.function, source))
+
+
+@lru_cache(maxsize=64)
+def _loop(function: Callable[..., Any], source: str) -> Callable[..., None]:
+    """Return the compiled loop, the same for the same function, so that it compiles once."""
     filename = f"<loop over points {zlib.crc32(source.encode()):08x}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     namespace: dict[str, Any] = {"function": function, "empty": np.empty}
@@ -133,14 +127,13 @@ def _loop(
     return specialised(namespace["rows"])  # type: ignore[no-any-return]
 
 
-def _store(target: str, value: str, shape: Any, number: bool) -> list[str]:
+def _store(target: str, value: str, shape: Shapes, number: bool) -> list[str]:
     """Return the lines that store one part of what a function returned."""
-    indent = " " * 8
     if isinstance(shape, list):
         lines = []
         for j, part in enumerate(shape):
             lines += _store(f"{target}, {j}", f"{value}[{j}]", part, False)
         return lines
     if number and shape:  # an array of one number
-        return [f"{indent}{target}] = {value}[{', '.join('0' * len(shape))}]"]
-    return [f"{indent}{target}] = {value}"]
+        value = f"{value}[{', '.join('0' * len(shape))}]"
+    return [f"{target}] = {value}"]

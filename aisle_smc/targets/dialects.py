@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Protocol
 
 from aisle_smc.arrays import Floats
-from aisle_smc.targets.calls import Call
+from aisle_smc.targets.calls import Calling
+from aisle_smc.targets.faults import Fault, first_failing
 from aisle_smc.targets.forms import Form, Part
 
-__all__ = ["Batches", "Dialect", "Fault", "PythonRows"]
-
-
-@dataclass(slots=True)
-class Fault:
-    """Why the points from ``row`` on have no value.
-
-    ``rows`` is how many points were handed over in the call at fault, ``raised`` whether the
-    function raised ``error`` itself or returned what ``error`` complains about.
-    """
-
-    row: int
-    rows: int
-    error: Exception
-    raised: bool
+__all__ = ["Batches", "Dialect", "Rows"]
 
 
 class Dialect(Protocol):
-    """A function that is ready to be evaluated for many points.
+    """A function that is ready to be evaluated at many points.
 
-    ``chunk`` points are evaluated together, counted from the first: the values of a point may
-    depend on its chunk in their last bit, so calls start at a multiple of it.
+    ``chunk`` points are evaluated together, counted from the first: the value of a point may
+    depend on its chunk in the last bit, so evaluations start at a multiple of it.
     """
 
     @property
@@ -49,14 +33,14 @@ class Dialect(Protocol):
         """What the function returns."""
 
     def evaluate(self, theta: Floats, part: Part) -> Fault | None:
-        """Fill `part`; if that fails, the points before the fault's row are filled."""
+        """Fill `part`; if that fails, all points before the row of the fault are filled."""
 
 
 @dataclass(frozen=True, slots=True)
-class PythonRows:
-    """A plain Python function of one point."""
+class Rows:
+    """A function of one point."""
 
-    call: Call
+    call: Calling
     form: Form
     name: str = "python"
     chunk: int = 1
@@ -67,22 +51,27 @@ class PythonRows:
             try:
                 value = self.call.row(theta[i])
             except Exception as error:
-                return Fault(i, 1, error, True)
+                return Fault(row=i, error=error, raised=True)
             try:
                 self.form.read(value, part, i)
             except (TypeError, ValueError) as error:
-                return Fault(i, 1, error, False)
+                return Fault(row=i, error=error)
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """A NumPy function of a batch of points, always called with the same points together."""
+    """A function of a batch of points, always called with the same points together.
 
-    call: Call
+    ``rows`` is the same function as a function of one point, if it is that too.  It steps in for
+    a chunk that the function refuses: ``if np.any(x < 0): return -inf`` is meant for one point.
+    """
+
+    call: Calling
     form: Form
     name: str = "vectorised"
     chunk: int = 512
+    rows: Rows | None = None
 
     def evaluate(self, theta: Floats, part: Part) -> Fault | None:
         """Call the function for one chunk after the other."""
@@ -99,42 +88,13 @@ class Batches:
         try:
             value = self.call.batch(theta)
         except Exception as error:
+            if self.rows is not None:
+                return self.rows.evaluate(theta, part)
             return first_failing(self.call.batch, theta, error)
         try:
             self.form.read(value, part)
         except (TypeError, ValueError) as error:
-            return Fault(0, theta.shape[0], error, False)
+            if self.rows is not None:
+                return self.rows.evaluate(theta, part)
+            return Fault(row=0, rows=theta.shape[0], error=error)
         return None
-
-
-def first_failing(call: Any, theta: Floats, error: Exception) -> Fault:
-    """Return the fault of the first point for which a call for many points fails.
-
-    The first half is tried, then its first half or the one after it, and so on.
-    """
-    first, last = 0, theta.shape[0]
-    while last - first > 1:
-        middle = (first + last) // 2
-        try:
-            call(theta[first:middle])
-        except Exception as found:
-            last, error = middle, found
-        else:
-            first = middle
-    try:
-        call(theta[first:last])
-    except Exception as found:
-        return Fault(first, 1, found, True)
-    # No point fails alone: it takes all of them.
-    return Fault(0, theta.shape[0], error, True)
-
-
-def differing(probe: Floats, n: int) -> Floats:
-    """Return `n` rows of the probe, as many of them different as there are."""
-    rows = np.unique(probe, axis=0)
-    return np.ascontiguousarray(rows[np.arange(n) % rows.shape[0]])
-
-
-def texts(errors: Sequence[Exception]) -> str:
-    """Return errors as lines of text."""
-    return "\n".join(f"  {type(e).__name__}: {e}" for e in errors)

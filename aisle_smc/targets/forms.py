@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,38 +15,33 @@ __all__ = ["Form", "Part"]
 
 @dataclass(slots=True)
 class Part:
-    """What is known of some points in a row: arrays to fill."""
+    """What is known of some consecutive points: arrays to fill, None for what is not asked."""
 
     log_density: Floats | None = None
     gradients: Floats | None = None
     blobs: Array | None = None
 
-    def head(self, n: int) -> Part:
-        """Return the first `n` points."""
-        return self.span(0, n)
-
     def span(self, first: int, last: int) -> Part:
         """Return a view of the points from `first` up to `last`."""
-        return Part(
-            *(
-                None if array is None else array[first:last]
-                for array in (self.log_density, self.gradients, self.blobs)
-            )
-        )
+        arrays = (self.log_density, self.gradients, self.blobs)
+        return Part(*(None if array is None else array[first:last] for array in arrays))
 
     def put(self, first: int, other: Part) -> None:
-        """Copy what another part has into the points from `first` on."""
-        for name in ("log_density", "gradients", "blobs"):
-            mine, given = getattr(self, name), getattr(other, name)
+        """Copy all that another part has into the points from `first` on."""
+        for mine, given in (
+            (self.log_density, other.log_density),
+            (self.gradients, other.gradients),
+            (self.blobs, other.blobs),
+        ):
             if mine is not None and given is not None:
                 mine[first : first + given.shape[0]] = given
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a function is expected to return for `k` parameters.
+    """What a function of `k` parameters is expected to return.
 
-    ``density`` and ``gradient`` say which of the two it returns, in this order.
+    ``density`` and ``gradient`` say which of the two, in this order if both.
     """
 
     k: int
@@ -64,16 +58,16 @@ class Form:
         )
 
     def split(self, value: Any) -> tuple[Any, Any, tuple[Any, ...]]:
-        """Return density, gradient and extras of what was returned.
+        """Return density, gradient and blobs of what was returned.
 
         Raises
         ------
         TypeError
-            If a function of both returns no tuple of them.
+            If a function of both returned no tuple of them.
         """
         if self.density and self.gradient:
             if not isinstance(value, tuple | list) or len(value) < 2:
-                raise TypeError(f"(log_density, gradient); it returned {_described(value)}")
+                raise TypeError(f"(log_density, gradient); it returned {described(value)}")
             return value[0], value[1], tuple(value[2:])
         if self.gradient:
             return None, value, ()
@@ -90,56 +84,63 @@ class Form:
             If it is something else; the message begins with what was expected.
         """
         density, gradient, extras = self.split(value)
-        front = () if i is None else (1,)
-        target = slice(None) if i is None else slice(i, i + 1)
         if self.density and part.log_density is not None:
-            expected = part.log_density[target].shape
-            part.log_density[target] = _real(density, expected, "log-density", i is None)
+            if i is None:
+                part.log_density[:] = _density_of_batch(density, part.log_density.shape)
+            else:
+                part.log_density[i] = _density_of_point(density)
         if self.gradient and part.gradients is not None:
-            if isinstance(gradient, tuple | list) and not front:
-                gradient = _columns(gradient, self.k)
-            expected = part.gradients[target].shape
-            part.gradients[target] = _real(gradient, expected, "gradient", i is None)
-        if part.blobs is not None and self.blobs is not None:
-            # ``return -inf`` where the others return blobs too is the way out of the support.
-            if extras or i is None or density != -np.inf:
-                self.blobs.store(part.blobs, extras, i)
-        elif extras:
-            raise ValueError(
-                f"no blobs beside the log-density, as at the first points; it returned "
-                f"{len(extras)} blobs"
-            )
+            shape = part.gradients.shape if i is None else (self.k,)
+            part.gradients[slice(None) if i is None else i] = _gradient(gradient, shape)
+        if self.blobs is None:
+            if extras:
+                raise ValueError(
+                    "nothing beside the log-density, as at the first points; it returned "
+                    f"{len(extras)} more"
+                )
+        # ``return -inf`` where other points return blobs too is the way out of the support.
+        elif part.blobs is not None and (extras or i is None or density != -np.inf):
+            self.blobs.store(part.blobs, extras, i)
 
 
-def _real(value: Any, shape: tuple[int, ...], what: str, batch: bool) -> Floats:
+def _density_of_point(value: Any) -> float:
+    if type(value) is float:
+        return value
     array = numbers(value)
-    of_one = "one number" if what == "log-density" else f"{shape[-1]} numbers"
-    expected = f"a {what} of shape {shape}, one for each point" if batch else f"{of_one} as {what}"
     if array is None or array.dtype.kind == "c":
-        raise TypeError(f"{expected}, real; it returned {_described(value)}")
-    if array.shape != shape:
-        # A column for a vector, and arrays of one number, are meant as they look.
-        same = array.shape == (*shape, 1) if batch else array.size == np.prod(shape, dtype=int)
-        if not same or (not batch and array.ndim > 1 and what == "gradient"):
-            raise ValueError(f"{expected}; it returned {_described(value)}")
-        array = array.reshape(shape)
-    return array.astype(np.float64, copy=False)
+        raise TypeError(f"one real number as log-density; it returned {described(value)}")
+    if array.size != 1:
+        raise ValueError(f"one number as log-density; it returned {described(value)}")
+    return float(array.reshape(()))
 
 
-def _columns(gradient: Sequence[Any], k: int) -> Any:
-    """Return the columns of a gradient side by side."""
-    columns = [numbers(column) for column in gradient]
-    if len(columns) == k and all(c is not None and c.ndim == 1 for c in columns):
-        return np.stack(columns, axis=-1)  # type: ignore[arg-type]
-    return gradient
-
-
-def _described(value: Any) -> str:
+def _density_of_batch(value: Any, shape: tuple[int, ...]) -> Array:
+    expected = f"log-densities of shape {shape}, one for each point"
     array = numbers(value)
+    if array is None or array.dtype.kind == "c":
+        raise TypeError(f"real {expected}; it returned {described(value)}")
+    if array.shape not in (shape, (*shape, 1)):
+        raise ValueError(f"{expected}; it returned {described(value)}")
+    return array.reshape(shape)
+
+
+def _gradient(value: Any, shape: tuple[int, ...]) -> Array:
+    expected = f"a gradient of shape {shape}, in the order of the parameters"
+    array = numbers(value)
+    if array is None or array.dtype.kind == "c":
+        raise TypeError(f"{expected}; it returned {described(value)}")
+    if isinstance(value, tuple | list) and len(shape) == 2 and array.shape == shape[::-1]:
+        array = array.T  # one column for each parameter
+    if array.shape != shape:
+        raise ValueError(f"{expected}; it returned {described(value)}")
+    return array
+
+
+def described(value: Any) -> str:
+    """Return what a function returned in a few words."""
     if value is None:
         return "nothing"
-    if array is None:
-        return f"{type(value).__name__} {value!r}"[:200]
-    if array.ndim == 0:
-        return f"{type(value).__name__} {value!r}"
-    return f"{type(value).__name__} of {array.dtype}, shape {array.shape}"
+    shape = getattr(value, "shape", ())
+    if len(shape):
+        return f"{type(value).__name__} of {value.dtype}, shape {tuple(shape)}"
+    return f"{type(value).__name__} {' '.join(repr(value).split())}"[:200]
