@@ -1,0 +1,163 @@
+"""Moves that follow gradients: the Langevin algorithm and Hamiltonian Monte Carlo."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from aisle_smc.arrays import Floats
+from aisle_smc.moves.metropolis import Moved, log_density, metropolis
+from aisle_smc.moves.points import Bridge, Level, Points
+from aisle_smc.moves.walks import covariance_root, stepped
+
+__all__ = ["MALA", "Hamiltonian"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hamiltonian:
+    """Leapfrog trajectories in coordinates whitened by the population's covariance.
+
+    Attributes
+    ----------
+    root : ndarray, shape (d, d), or None
+        Lower root of the population's covariance, the inverse mass; None for the identity.
+    step : float
+        Mean leapfrog step, in units of ``d**(-1/4)``; each move draws its own, between 0.8 and
+        1.2 of it.
+    leapfrogs : int
+        Steps of a trajectory.
+    fit : bool
+        Whether `root` follows the population.  Without it the coordinates are taken as white,
+        which suits a base that is a normal approximation.
+
+    References
+    ----------
+    Neal (2011), MCMC using Hamiltonian dynamics, equations 5.18 to 5.20.
+    """
+
+    root: Floats | None = None
+    step: float = 1.0
+    leapfrogs: int = 5
+    fit: bool = True
+
+    @property
+    def name(self) -> str:
+        """A word for tables."""
+        return "Hamiltonian"
+
+    @property
+    def calls(self) -> int:
+        """Evaluations of the target for each point and application."""
+        return self.leapfrogs
+
+    def move(
+        self, points: Points, level: Level, bridge: Bridge, rng: np.random.Generator
+    ) -> Moved:
+        """Apply the kernel once to every point."""
+        return _trajectory(points, level, bridge, rng, self.root, self.step, self.leapfrogs)
+
+    def fitted(
+        self, z: Floats, weights: Floats, rng: np.random.Generator
+    ) -> Hamiltonian:
+        """Return the kernel whitened by the population's covariance."""
+        return replace(self, root=covariance_root(z, weights)) if self.fit else self
+
+    def rescaled(self, acceptance: float) -> Hamiltonian:
+        """Return the kernel with its step changed towards an acceptance of 0.8."""
+        return replace(self, step=stepped(self.step, acceptance, 0.8))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MALA:
+    """The Metropolis-adjusted Langevin algorithm: a single leapfrog step.
+
+    Attributes
+    ----------
+    root : ndarray, shape (d, d), or None
+        Lower root of the population's covariance; None for the identity.
+    step : float
+        The leapfrog step in units of ``d**(-1/6)``; the Langevin step is half its square.
+
+    References
+    ----------
+    Roberts and Rosenthal (1998), Optimal scaling of discrete approximations to Langevin
+    diffusions: acceptance 0.574.
+    """
+
+    root: Floats | None = None
+    step: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """A word for tables."""
+        return "Langevin"
+
+    @property
+    def calls(self) -> int:
+        """Evaluations of the target for each point and application."""
+        return 1
+
+    def move(
+        self, points: Points, level: Level, bridge: Bridge, rng: np.random.Generator
+    ) -> Moved:
+        """Apply the kernel once to every point."""
+        d = points.z.shape[1]
+        # _trajectory counts in d**(-1/4).
+        step = self.step * d ** (0.25 - 1.0 / 6.0)
+        return _trajectory(points, level, bridge, rng, self.root, step, 1)
+
+    def fitted(self, z: Floats, weights: Floats, rng: np.random.Generator) -> MALA:
+        """Return the kernel whitened by the population's covariance."""
+        return replace(self, root=covariance_root(z, weights))
+
+    def rescaled(self, acceptance: float) -> MALA:
+        """Return the kernel with its step changed towards an acceptance of 0.574."""
+        return replace(self, step=stepped(self.step, acceptance, 0.574))
+
+
+def _trajectory(
+    points: Points,
+    level: Level,
+    bridge: Bridge,
+    rng: np.random.Generator,
+    root: Floats | None,
+    step: float,
+    leapfrogs: int,
+) -> Moved:
+    """Follow Hamilton's equations and accept the end by its energy."""
+    if points.scores is None:
+        points = bridge.at(points.z, scores=True)
+    n, d = points.z.shape
+    size = step * d**-0.25 * (0.8 + 0.4 * rng.random(n))[:, None]
+    momentum = rng.standard_normal((n, d))
+    energy = log_density(points, level) - 0.5 * np.square(momentum).sum(axis=1)
+    here = points
+    with np.errstate(invalid="ignore", over="ignore"):
+        momentum = momentum + 0.5 * size * _force(here, level, root)
+        for k in range(leapfrogs):
+            move = size * momentum
+            z = here.z + (move if root is None else move @ root.T)
+            # A trajectory that diverged goes on from where it began, to be refused.
+            lost = ~np.isfinite(z).all(axis=1)
+            z[lost] = points.z[lost]
+            momentum[lost] = math.inf
+            here = bridge.at(z, scores=True)
+            last = k == leapfrogs - 1
+            momentum = momentum + (0.5 if last else 1.0) * size * _force(here, level, root)
+        end = log_density(here, level) - 0.5 * np.square(momentum).sum(axis=1)
+        # metropolis() compares densities; the correction turns them into energies.
+        correction = (end - log_density(here, level)) - (energy - log_density(points, level))
+    correction = np.where(np.isnan(correction), -math.inf, correction)
+    return metropolis(points, here, correction, level, rng)
+
+
+def _force(points: Points, level: Level, root: Floats | None) -> Floats:
+    """Return the gradient of the level's log-density in whitened coordinates."""
+    assert points.scores is not None
+    base, ratio = points.scores
+    force = base + level.slope * ratio
+    # Where the target vanishes there is no gradient to follow; such a trajectory is refused.
+    force = np.where(np.isfinite(force), force, 0.0)
+    return np.asarray(force if root is None else force @ root)

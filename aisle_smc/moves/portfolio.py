@@ -1,0 +1,157 @@
+"""Several kernels side by side: the one that moves farthest for a call gets most of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from aisle_smc.arrays import Floats
+from aisle_smc.moves.metropolis import Kernel
+from aisle_smc.moves.points import Bridge, Level, Points
+
+__all__ = ["Portfolio", "Swept"]
+
+EXPLORE = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """A population after the sweeps of a stage, and what they taught.
+
+    Attributes
+    ----------
+    points : Points
+        Where the particles are now.
+    portfolio : Portfolio
+        The kernels for the next stage.
+    acceptance : float
+        Mean acceptance probability of the sweeps.
+    decorrelation : float
+        Half the mean squared distance from the start, in units of the population's variances:
+        0 for particles that stay, 1 for independent ones.
+    chains : tuple of Points
+        The states after each sweep, where they were asked for.
+    """
+
+    points: Points
+    portfolio: Portfolio
+    acceptance: float
+    decorrelation: float
+    chains: tuple[Points, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portfolio:
+    """Kernels with a share of the sweeps each.
+
+    The merit of a kernel is its mean squared jump for each call, in units of the population's
+    variances, where last measured.  Within a stage everything is frozen.
+
+    Attributes
+    ----------
+    kernels : tuple of Kernel
+        The kernels.
+    merits : tuple of float
+        One for each kernel; infinite before the first trial.
+    names_used : tuple of str
+        Kernels of the last stage.
+
+    References
+    ----------
+    Fearnhead and Taylor (2013), An adaptive sequential Monte Carlo sampler: expected squared jump
+    distance as the criterion.
+    """
+
+    kernels: tuple[Kernel, ...]
+    merits: tuple[float, ...] = ()
+    names_used: tuple[str, ...] = ()
+
+    def fitted(self, z: Floats, weights: Floats, rng: np.random.Generator) -> Portfolio:
+        """Return the portfolio with the shape of every kernel adapted to a population."""
+        return replace(self, kernels=tuple(k.fitted(z, weights, rng) for k in self.kernels))
+
+    def schedule(self, sweeps: int) -> tuple[int, ...]:
+        """Return which kernel makes each of the coming sweeps.
+
+        Notes
+        -----
+        Kernels without a merit come first; then the shares are those of the squared merits, of
+        which each kernel has at least `EXPLORE` over the long run.
+        """
+        merits = np.array(self.merits or [math.inf] * len(self.kernels))
+        untried = [int(k) for k in np.flatnonzero(np.isinf(merits))]
+        order = untried[:sweeps]
+        if len(order) < sweeps:
+            finite = np.where(np.isinf(merits), 0.0, merits)
+            share = np.square(finite)
+            share = share / share.sum() if share.sum() > 0.0 else np.full(len(merits), 1.0)
+            share = np.maximum(share / share.sum(), EXPLORE / len(merits))
+            used = np.zeros(len(merits))
+            for _ in range(sweeps - len(order)):
+                k = int(np.argmax(share * (used.sum() + 1.0) - used))
+                used[k] += 1.0
+                order.append(k)
+        return tuple(order)
+
+    def sweep(
+        self,
+        points: Points,
+        level: Level,
+        bridge: Bridge,
+        rng: np.random.Generator,
+        sweeps: int,
+        variances: Floats,
+        *,
+        keep: bool = False,
+    ) -> Swept:
+        """Move every particle a number of times.
+
+        Parameters
+        ----------
+        points : Points
+            The particles, each approximately from the level.
+        level : Level
+            The density left invariant.
+        bridge : Bridge
+            Base and target.
+        rng : numpy.random.Generator
+            Source of randomness.
+        sweeps : int
+            Applications of a kernel to each particle.
+        variances : ndarray, shape (d,)
+            The population's variances, the unit of jumps.
+        keep : bool
+            Return the state after every sweep.
+        """
+        start, scale = points.z, np.maximum(variances, 1e-300)
+        jumps: dict[int, list[float]] = {}
+        taken: dict[int, list[float]] = {}
+        chains = []
+        for k in self.schedule(sweeps):
+            kernel = self.kernels[k]
+            moved = kernel.move(points, level, bridge, rng)
+            jump = float((np.square(moved.points.z - points.z) / scale).mean())
+            jumps.setdefault(k, []).append(jump / kernel.calls)
+            taken.setdefault(k, []).append(moved.acceptance)
+            points = moved.points
+            if keep:
+                chains.append(points)
+        merits = list(self.merits or [math.inf] * len(self.kernels))
+        kernels = list(self.kernels)
+        for k, values in jumps.items():
+            merits[k] = float(np.mean(values))
+            kernels[k] = kernels[k].rescaled(float(np.mean(taken[k])))
+        apart = float((np.square(points.z - start) / scale).mean())
+        return Swept(
+            points=points,
+            portfolio=Portfolio(
+                kernels=tuple(kernels),
+                merits=tuple(merits),
+                names_used=tuple(self.kernels[k].name for k in jumps),
+            ),
+            acceptance=float(np.mean([a for values in taken.values() for a in values])),
+            decorrelation=min(0.5 * apart, 1.0),
+            chains=tuple(chains),
+        )

@@ -1,0 +1,134 @@
+"""The last step of a run: fresh draws from a proposal that no longer changes.
+
+Whatever was learnt from the pool is in the proposal; the draws that make the estimate come after
+it was frozen, so that the evidence is unbiased and its error is that of independent draws.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+from aisle_kernels import weights as kernels
+from aisle_kernels.pareto import pareto_k, tail_length
+
+from aisle_smc.arrays import Floats
+from aisle_smc.distributions import Distribution
+from aisle_smc.moves import Points
+from aisle_smc.particles import Particles
+from aisle_smc.sampling.bridges import FromBase, Posterior
+
+__all__ = ["Frozen", "Judged", "judge"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What the weights of independent draws say.
+
+    Attributes
+    ----------
+    n : int
+        Number of draws.
+    log_evidence, error : float
+        The log of the mean weight, and its standard error by the delta method, in nats.
+    ess : float
+        Effective sample size.
+    khat : float
+        Shape of the upper tail of the weights.
+    """
+
+    n: int
+    log_evidence: float
+    error: float
+    ess: float
+    khat: float
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the tail is light enough for the error to mean what it says.
+
+        References
+        ----------
+        Vehtari, Simpson, Gelman, Yao and Gabry (2024), section 3.2: the bound grows with the
+        number of draws, up to 0.7.
+        """
+        if not math.isfinite(self.log_evidence):
+            return False
+        return self.khat < min(1.0 - 1.0 / math.log10(max(self.n, 11)), 0.7)
+
+
+def judge(log_w: Floats) -> Judged:
+    """Return evidence, error, effective sample size and tail shape of log-weights."""
+    n = log_w.shape[0]
+    value = float(kernels.log_mean_exp(log_w))
+    if not math.isfinite(value):
+        return Judged(n=n, log_evidence=value, error=math.nan, ess=0.0, khat=math.inf)
+    ess = float(kernels.ess(log_w))
+    # The relative variance of the weights is n / ess - 1.
+    error = math.sqrt(max(n / ess - 1.0, 0.0) / max(n - 1, 1))
+    tail = tail_length(n, 1.0)
+    khat = float(pareto_k(log_w, tail)) if tail >= 5 else math.inf
+    return Judged(n=n, log_evidence=value, error=error, ess=ess, khat=khat)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frozen:
+    """A stage that draws from a frozen proposal until the estimates are good enough.
+
+    Attributes
+    ----------
+    posterior : Posterior
+        The target.
+    proposal : Distribution
+        The frozen proposal.
+    ess, error : float
+        Effective sample size and standard error of the log-evidence to reach.
+    most : int
+        Draws at most, all stages together.
+    batch : int
+        Draws of one evaluation.  A run with higher aims makes the same draws, and more.
+    batches : int
+        Evaluations of this stage.
+
+    Notes
+    -----
+    The population is a tuple of points, a batch each.
+    """
+
+    posterior: Posterior
+    proposal: Distribution
+    ess: float
+    error: float
+    most: int
+    batch: int = 1000
+    batches: int = 4
+
+    def start(self, n: int, rng: np.random.Generator) -> Particles:
+        """Draw and weigh the first batches; `n` is not used."""
+        return self._more((), rng)
+
+    def next(self, particles: Particles) -> Frozen | None:
+        """Return the stage that draws more, or None when the estimates are good enough."""
+        found = judge(particles.log_w)
+        if not found.reliable or found.n >= self.most:
+            return None
+        needs = max(self.ess / max(found.ess, 1.0), (found.error / self.error) ** 2)
+        if needs <= 1.0:
+            return None
+        more = min(1.05 * needs * found.n - found.n, 3.0 * found.n, self.most - found.n)
+        return replace(self, batches=max(math.ceil(more / self.batch), 1))
+
+    def lookahead(self, particles: Particles) -> None:
+        """Return None: nothing is resampled."""
+        return
+
+    def move(self, particles: Particles, rng: np.random.Generator) -> Particles:
+        """Draw and weigh more batches."""
+        return self._more(cast(tuple[Points, ...], particles.x), rng)
+
+    def _more(self, parts: tuple[Points, ...], rng: np.random.Generator) -> Particles:
+        bridge = FromBase(posterior=self.posterior, base=self.proposal)
+        parts = (*parts, *(bridge.start(self.batch, rng) for _ in range(self.batches)))
+        return Particles(parts, np.concatenate([p.log_ratio for p in parts]))

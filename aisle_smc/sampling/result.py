@@ -1,0 +1,292 @@
+"""What :func:`aisle_smc.sample` returns: the posterior, the evidence, and how far to trust them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aisle_smc.arrays import Floats
+from aisle_smc.sampling.session import Aim, Estimate, Session
+from aisle_smc.sampling.trace import Step
+from aisle_smc.summary import Summary
+from aisle_smc.weighted import WeightedDraws
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["SampleResult"]
+
+# Two estimates disagree when they are farther apart than this many of their joint errors.
+DISAGREE = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class SampleResult:
+    """A weighted sample of a posterior, with its log-evidence.
+
+    Attributes
+    ----------
+    posterior : WeightedDraws
+        The weighted draws by name; whatever is selected from them carries no evidence.
+    log_evidence : float
+        Log of the integral of prior times likelihood, or of the bare density, in nats.
+    log_evidence_error : float
+        Its standard error, in nats.
+    method : str
+        Where the evidence comes from: "draws" (independent draws of a frozen proposal: unbiased),
+        "replicates" (samplers that no longer adapt: unbiased) or "pool" (exploring alone: neither
+        unbiased nor with an error that knows of all its parts).
+    estimates : mapping from str to Estimate
+        Every estimate there is, by method.
+    khat : float
+        Shape of the tail of the weights: below 0.5 they have a variance, above 0.7 they cannot be
+        trusted.
+    evaluations : int
+        Evaluations of the target.
+    seconds : mapping from str to float
+        Where the time went: "target" inside the user's function, and the phases "guessing",
+        "exploring", "drawing" and "replicating", which include it.
+    trace : tuple of Step
+        The run stage by stage.
+    stopped : str or None
+        The limit that ended the run early, if one did.
+    """
+
+    posterior: WeightedDraws
+    log_evidence: float
+    log_evidence_error: float
+    method: str
+    estimates: Mapping[str, Estimate]
+    khat: float
+    evaluations: int
+    seconds: Mapping[str, float]
+    trace: tuple[Step, ...]
+    stopped: str | None
+    dialect: str
+    aim: Aim
+    _again: Callable[[Aim], SampleResult] = field(repr=False)
+    _session: Session = field(repr=False)
+
+    # --- the posterior ------------------------------------------------------------------------
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters."""
+        return tuple(self.posterior.names)
+
+    @property
+    def x(self) -> Floats:
+        """The weighted draws, shape (n, d)."""
+        return self.posterior.x
+
+    @property
+    def weights(self) -> Floats:
+        """Their normalised weights, shape (n,)."""
+        return self.posterior.weights
+
+    @property
+    def blobs(self) -> Any:
+        """What else the target returned for each draw, or None."""
+        return self.posterior.blobs
+
+    @property
+    def ess(self) -> float:
+        """Effective sample size of the weighted draws."""
+        return self.posterior.ess
+
+    @property
+    def mean(self) -> Floats:
+        """Posterior means, shape (d,)."""
+        return self.posterior.mean
+
+    @property
+    def sd(self) -> Floats:
+        """Posterior standard deviations, shape (d,)."""
+        return self.posterior.sd
+
+    @property
+    def covariance(self) -> Floats:
+        """Posterior covariance, shape (d, d)."""
+        return self.posterior.covariance
+
+    def quantile(self, q: float | Sequence[float] | Floats) -> Floats:
+        """Return posterior quantiles, shape (d,) or (len(q), d)."""
+        return self.posterior.quantile(q)
+
+    def draws(self, n: int, seed: int = 0) -> Floats:
+        """Return `n` equally weighted draws, shape (n, d)."""
+        return self.posterior.draws(n, seed)
+
+    def expect(self, f: Callable[[Floats], Any]) -> Any:
+        """Return the posterior mean of a function of all draws, (n, d) to (n, ...)."""
+        return self.posterior.expect(f)
+
+    def __getitem__(self, name: str) -> Floats:
+        """Return the weighted draws of one parameter, shape (n,)."""
+        return self.posterior[name]
+
+    def summary(self) -> Summary:
+        """Return means, spreads, intervals and Monte Carlo errors by parameter."""
+        return self.posterior.summary()
+
+    def to_arviz(self) -> Any:
+        """Return an ``xarray.DataTree`` in ArviZ's conventions (needs the ``report`` extra)."""
+        tree = self.posterior.to_arviz()
+        tree.attrs.update(
+            log_evidence=self.log_evidence,
+            log_evidence_error=self.log_evidence_error,
+            log_evidence_method=self.method,
+            evaluations=self.evaluations,
+        )
+        return tree
+
+    def plot_pairs(self, **options: Any) -> Figure:
+        """Draw every parameter and every pair of them."""
+        return self.posterior.plot_pairs(**options)
+
+    def plot_run(self) -> Figure:
+        """Draw the run: evidence, temperature, effective sample size, acceptance."""
+        from aisle_smc.plots import plot_run
+
+        return plot_run(self)
+
+    # --- more ---------------------------------------------------------------------------------
+
+    def refine(
+        self,
+        *,
+        ess: float | None = None,
+        evidence_error: float | None = None,
+        max_evaluations: int | None = None,
+        max_seconds: float | None = None,
+    ) -> SampleResult:
+        """Go on where the run stopped, and return a better result.
+
+        Parameters
+        ----------
+        ess, evidence_error : float, optional
+            What to reach; by default what was asked for before.
+        max_evaluations : int, optional
+            Evaluations in all, those already made included.
+        max_seconds : float, optional
+            Seconds from now.
+
+        Returns
+        -------
+        SampleResult
+            The result that one call with the higher aims would have given; this one stays as
+            it is.
+        """
+        return self._again(
+            Aim(
+                ess=self.aim.ess if ess is None else ess,
+                evidence_error=(
+                    self.aim.evidence_error if evidence_error is None else evidence_error
+                ),
+                max_evaluations=max_evaluations,
+                max_seconds=max_seconds,
+            )
+        )
+
+    # --- words --------------------------------------------------------------------------------
+
+    @property
+    def trusted(self) -> bool:
+        """Whether nothing found speaks against the evidence and its error."""
+        return not self._doubts()
+
+    def _doubts(self) -> list[str]:
+        """Return in words what speaks against the result."""
+        doubts = []
+        if self.stopped is not None:
+            doubts.append(f"stopped by {self.stopped} before it was done")
+        if self.method == "pool":
+            doubts.append(
+                "nothing but the exploration: its evidence is not unbiased and its error "
+                "leaves out what adapting did; refine() goes on"
+            )
+        if self.method == "draws" and not self.khat < 0.7:
+            doubts.append(f"k-hat {self.khat:.2f} says the weights have no reliable mean")
+        if self.method == "replicates" and not self.log_evidence_error < 0.5:
+            doubts.append("the replicates differ too much for their mean to be known")
+        other = self.estimates.get("draws"), self.estimates.get("replicates")
+        if other[0] is not None and other[1] is not None:
+            gap = abs(other[0].log_evidence - other[1].log_evidence)
+            joint = math.hypot(other[0].error, other[1].error)
+            if gap > DISAGREE * joint:
+                doubts.append(
+                    f"two estimates disagree: draws {other[0].log_evidence:.3f} +- "
+                    f"{other[0].error:.3f}, replicates {other[1].log_evidence:.3f} +- "
+                    f"{other[1].error:.3f}"
+                )
+        return doubts
+
+    def __repr__(self) -> str:
+        how = {
+            "draws": "from independent draws of a frozen proposal",
+            "replicates": "from samplers that no longer adapt",
+            "pool": "from the exploration alone",
+        }[self.method]
+        khat = f", k-hat {self.khat:.2f}" if math.isfinite(self.khat) else ""
+        doubts = self._doubts()
+        lines = [
+            f"SampleResult: {len(self.names)} parameters, {self.posterior.n} weighted draws, "
+            f"ESS {self.ess:.0f}",
+            f"  log-evidence {self.log_evidence:.3f} +- {self.log_evidence_error:.3f} "
+            f"({how}{khat})",
+            "  " + ("; ".join(doubts) if doubts else "nothing found speaks against either"),
+            f"  {self.evaluations} evaluations ({self.dialect}) in {self.total_seconds:.1f} s, "
+            f"of which {self.seconds['target']:.1f} s in the target",
+        ]
+        return "\n".join(lines)
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds of the whole run."""
+        return sum(taken for phase, taken in self.seconds.items() if phase != "target")
+
+
+def assemble(
+    session: Session, free: tuple[str, ...], prior: Any, aim: Aim, again: Any
+) -> SampleResult:
+    """Return what a session has found."""
+    estimates = session.estimates()
+    if not estimates:
+        raise ValueError(
+            f"{session.stopped} ended the run before its first stage was complete; allow at least "
+            f"{session.n} evaluations and the time they take"
+        )
+    method = next(m for m in ("replicates", "draws", "pool") if m in estimates)
+    if method == "replicates" and session.trusted:
+        method = "draws"
+    points, log_w = session.points(method)
+    space = session.posterior.space
+    chosen = estimates[method]
+    draws = WeightedDraws(
+        names=free,
+        x=space.draws(points.z),
+        log_w=log_w,
+        blobs=points.blobs,
+        prior=prior,
+    )
+    evaluator = session.posterior.evaluator
+    return SampleResult(
+        posterior=draws,
+        log_evidence=chosen.log_evidence,
+        log_evidence_error=chosen.error,
+        method=method,
+        estimates=estimates,
+        khat=chosen.khat if method == "draws" else math.nan,
+        evaluations=session.meter.evaluations,
+        seconds={"target": evaluator.seconds, **session.meter.phases},
+        trace=tuple(session.trace),
+        stopped=session.stopped,
+        dialect=evaluator.dialect,
+        aim=aim,
+        _again=again,
+        _session=session,
+    )

@@ -1,0 +1,288 @@
+"""Coordinates in which a posterior is explored, and the density of the prior in them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from aisle_smc.arrays import Floats
+from aisle_smc.coordinates import Coordinate
+from aisle_smc.distributions import Distribution, Gaussian
+from aisle_smc.priors import Prior
+
+__all__ = ["BareSpace", "DistributionSpace", "PriorSpace", "Space", "WhiteSpace"]
+
+_LOG_2PI = math.log(2.0 * math.pi)
+
+
+class Space(Protocol):
+    """Coordinates z of the free parameters.
+
+    The reference density is that of the prior in `z`; where there is none it is the Jacobian of
+    the coordinates alone.
+    """
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates."""
+        ...
+
+    @property
+    def proper(self) -> bool:
+        """Whether the reference is a probability density that can be sampled."""
+        ...
+
+    def sample(self, n: int, rng: np.random.Generator) -> Floats:
+        """Draw coordinates from the reference."""
+        ...
+
+    def parameters(self, z: Floats) -> Floats:
+        """Return the parameters that the target is called with, shape (n, k)."""
+        ...
+
+    def draws(self, z: Floats) -> Floats:
+        """Return the free parameters, shape (n, d)."""
+        ...
+
+    def log_reference(self, z: Floats) -> Floats:
+        """Return the log of the reference density, shape (n,), in nats."""
+        ...
+
+    def reference_score(self, z: Floats) -> Floats:
+        """Return the gradient of the log of the reference density, shape (n, d)."""
+        ...
+
+    def pull_back(self, z: Floats, gradients: Floats) -> Floats:
+        """Return gradients with respect to `z` of a function of the parameters."""
+        ...
+
+
+def log_normal(z: Floats) -> Floats:
+    """Return the log-density of the standard normal distribution, shape (n,)."""
+    return np.asarray(-0.5 * (np.einsum("ij,ij->i", z, z) + z.shape[1] * _LOG_2PI))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorSpace:
+    """Normal coordinates of independent priors: ``z_j = Phi^-1(F_j(theta_j))``.
+
+    The reference is the standard normal distribution.
+
+    Attributes
+    ----------
+    prior : Prior
+        The priors by name.
+    """
+
+    prior: Prior
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates."""
+        return len(self.prior.free)
+
+    @property
+    def proper(self) -> bool:
+        """Whether the reference can be sampled: it can."""
+        return True
+
+    def sample(self, n: int, rng: np.random.Generator) -> Floats:
+        """Draw coordinates from the reference."""
+        return rng.standard_normal((n, self.dim))
+
+    def parameters(self, z: Floats) -> Floats:
+        """Return all parameters, fixed and tied ones included, shape (n, k)."""
+        return np.asarray(self.prior.with_constants(self.prior.from_normal(z)))
+
+    def draws(self, z: Floats) -> Floats:
+        """Return the free parameters, shape (n, d)."""
+        return np.asarray(self.prior.from_normal(z))
+
+    def log_reference(self, z: Floats) -> Floats:
+        """Return the log of the standard normal density, shape (n,)."""
+        return log_normal(z)
+
+    def reference_score(self, z: Floats) -> Floats:
+        """Return the gradient of the log of the reference density, shape (n, d)."""
+        return -z
+
+    def pull_back(self, z: Floats, gradients: Floats) -> Floats:
+        """Return gradients with respect to `z` of a function of the parameters."""
+        return np.asarray(self.prior.gather(gradients) * self.prior.normal_jacobian(z))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhiteSpace:
+    """Whitened coordinates of a normal prior: ``theta = mean + root z``.
+
+    Attributes
+    ----------
+    prior : Gaussian
+        The joint prior.
+    """
+
+    prior: Gaussian
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates."""
+        return self.prior.dim
+
+    @property
+    def proper(self) -> bool:
+        """Whether the reference can be sampled: it can."""
+        return True
+
+    def sample(self, n: int, rng: np.random.Generator) -> Floats:
+        """Draw coordinates from the reference."""
+        return rng.standard_normal((n, self.dim))
+
+    def parameters(self, z: Floats) -> Floats:
+        """Return the parameters, shape (n, d)."""
+        return np.asarray(self.prior.mean + z @ self.prior.root.T)
+
+    def draws(self, z: Floats) -> Floats:
+        """Return the parameters, all of them free, shape (n, d)."""
+        return self.parameters(z)
+
+    def log_reference(self, z: Floats) -> Floats:
+        """Return the log of the standard normal density, shape (n,)."""
+        return log_normal(z)
+
+    def reference_score(self, z: Floats) -> Floats:
+        """Return the gradient of the log of the reference density, shape (n, d)."""
+        return -z
+
+    def pull_back(self, z: Floats, gradients: Floats) -> Floats:
+        """Return gradients with respect to `z` of a function of the parameters."""
+        return np.asarray(gradients @ self.prior.root)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistributionSpace:
+    """The parameters themselves, with a joint prior that is any distribution.
+
+    Attributes
+    ----------
+    prior : Distribution
+        The joint prior.
+    """
+
+    prior: Distribution
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates."""
+        return self.prior.dim
+
+    @property
+    def proper(self) -> bool:
+        """Whether the reference can be sampled: it can."""
+        return True
+
+    def sample(self, n: int, rng: np.random.Generator) -> Floats:
+        """Draw coordinates from the reference."""
+        return self.prior.sample(n, rng)
+
+    def parameters(self, z: Floats) -> Floats:
+        """Return the parameters, shape (n, d)."""
+        return z
+
+    def draws(self, z: Floats) -> Floats:
+        """Return the parameters, all of them free, shape (n, d)."""
+        return z
+
+    def log_reference(self, z: Floats) -> Floats:
+        """Return the log of the prior density, shape (n,)."""
+        return self.prior.log_density(z)
+
+    def reference_score(self, z: Floats) -> Floats:
+        """Return the gradient of the log of the prior density, by central differences."""
+        return numerical_score(self.prior, z)
+
+    def pull_back(self, z: Floats, gradients: Floats) -> Floats:
+        """Return the gradients: the coordinates are the parameters."""
+        return gradients
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BareSpace:
+    """Unconstrained coordinates of a density without a prior.
+
+    Attributes
+    ----------
+    coordinates : tuple of Coordinate
+        One for each parameter, with its bounds.
+    """
+
+    coordinates: tuple[Coordinate, ...]
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates."""
+        return len(self.coordinates)
+
+    @property
+    def proper(self) -> bool:
+        """Whether the reference can be sampled: it cannot."""
+        return False
+
+    def sample(self, n: int, rng: np.random.Generator) -> Floats:
+        """Raise: there is no prior to draw from."""
+        raise ValueError("a density without a prior has no reference to draw from")
+
+    def parameters(self, z: Floats) -> Floats:
+        """Return the parameters, shape (n, d)."""
+        columns = [c.constrain(z[:, j]) for j, c in enumerate(self.coordinates)]
+        return np.stack(columns, axis=1)
+
+    def draws(self, z: Floats) -> Floats:
+        """Return the parameters, all of them free, shape (n, d)."""
+        return self.parameters(z)
+
+    def coordinates_of(self, theta: Floats) -> Floats:
+        """Return the coordinates of parameters inside their bounds."""
+        columns = [c.unconstrain(theta[:, j]) for j, c in enumerate(self.coordinates)]
+        return np.stack(columns, axis=1)
+
+    def log_reference(self, z: Floats) -> Floats:
+        """Return the log of the Jacobian, shape (n,)."""
+        total = np.zeros(z.shape[0])
+        for j, c in enumerate(self.coordinates):
+            total += c.log_jacobian(z[:, j])
+        return total
+
+    def reference_score(self, z: Floats) -> Floats:
+        """Return the gradient of the log of the Jacobian, shape (n, d)."""
+        out = np.empty_like(z)
+        for j, c in enumerate(self.coordinates):
+            match c.support:
+                case "real line":
+                    out[:, j] = 0.0
+                case "above":
+                    out[:, j] = 1.0
+                case "below":
+                    out[:, j] = -1.0
+                case "interval":
+                    out[:, j] = -np.tanh(0.5 * z[:, j])
+        return out
+
+    def pull_back(self, z: Floats, gradients: Floats) -> Floats:
+        """Return gradients with respect to `z` of a function of the parameters."""
+        slopes = [np.exp(c.log_jacobian(z[:, j])) for j, c in enumerate(self.coordinates)]
+        return np.asarray(gradients * np.stack(slopes, axis=1))
+
+
+def numerical_score(distribution: Distribution, z: Floats) -> Floats:
+    """Return the gradient of a log-density by central differences, shape (n, d)."""
+    out = np.empty_like(z)
+    for j in range(z.shape[1]):
+        h = 1e-5 * np.maximum(np.abs(z[:, j]), 1.0)
+        up, down = z.copy(), z.copy()
+        up[:, j] += h
+        down[:, j] -= h
+        out[:, j] = (distribution.log_density(up) - distribution.log_density(down)) / (2.0 * h)
+    return out

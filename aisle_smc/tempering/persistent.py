@@ -1,0 +1,294 @@
+"""A sampler that tempers and forgets nothing: a stage whose population is the whole pool."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+from aisle_kernels import weights as kernels
+
+from aisle_smc.arrays import Floats
+from aisle_smc.distributions import Defensive, Distribution, StudentT, fit_proposal
+from aisle_smc.moves import Bridge, Independence, Level, Portfolio
+from aisle_smc.particles import Particles
+from aisle_smc.tempering.levels import Temperature, next_temperature
+from aisle_smc.tempering.pool import Pool, Source
+from aisle_smc.tempering.standard import Plan
+
+__all__ = ["History", "Persistent", "Record", "defended", "heavy", "sweeps_needed"]
+
+# Standard deviations of the wide part of a proposal, in those of the population.
+WIDE = 2.0
+# Effective points that a proposal needs for each dimension.
+ENOUGH = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What one stage did.
+
+    Attributes
+    ----------
+    level : Level
+        The level of the stage.
+    log_z : float
+        Log of its mass as estimated before the stage, in nats.
+    ess : float
+        Effective sample size of the pool for the level after the stage.
+    efficiency : float
+        Share of effective draws among those of the fitted proposal; NaN if none was tried.
+    acceptance, decorrelation : float
+        Of the Markov moves; NaN if there were none.
+    kernel : str
+        What moved the particles.
+    plan : Plan or None
+        How a sampler without adaptation would do the same.
+    seconds : float
+        Time spent fitting.
+    """
+
+    level: Level
+    log_z: float
+    ess: float
+    efficiency: float = math.nan
+    acceptance: float = math.nan
+    decorrelation: float = math.nan
+    kernel: str = ""
+    plan: Plan | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """The population of :class:`Persistent`: the pool, and what was learnt on the way.
+
+    Attributes
+    ----------
+    pool : Pool
+        Every point so far.
+    portfolio : Portfolio
+        The kernels as last adapted.
+    sweeps : int
+        Applications of a kernel to each particle in the next stage that moves them.
+    skip : int
+        Stages for which no proposal is tried, since the last one failed.
+    patience : int
+        How many stages a failure costs.
+    records : tuple of Record
+        One for each stage after the start.
+    proposal : Distribution or None
+        The proposal fitted last.
+    """
+
+    pool: Pool
+    portfolio: Portfolio
+    sweeps: int
+    skip: int = 0
+    patience: int = 1
+    records: tuple[Record, ...] = ()
+    proposal: Distribution | None = None
+
+
+def sweeps_needed(sweeps: int, decorrelation: float, wanted: float, most: int) -> int:
+    """Return how many sweeps should reach a decorrelation, from what the last ones reached."""
+    if not decorrelation > 0.0:
+        return min(2 * sweeps, most)
+    rate = -math.log1p(-min(decorrelation, 0.999)) / sweeps
+    needed = -math.log1p(-wanted) / rate
+    return int(min(max(math.ceil(needed - 0.25), 1), 2 * sweeps, most))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Persistent:
+    """A stage of persistent tempering.
+
+    A stage weighs the whole pool for the next level and fits a proposal to it.  Where the
+    proposal fits, `n` draws from it are added to the pool; where it does not, `n` particles are
+    drawn from the pool, moved by Markov kernels, and added.
+
+    Attributes
+    ----------
+    bridge : Bridge
+        Base and target.
+    portfolio : Portfolio
+        The kernels to begin with.
+    efficiency : float
+        Conditional effective sample size that a step between levels keeps.
+    least : float
+        Share of effective draws below which a proposal does not fit.
+    islands : int
+        Independent groups of particles, for the error.
+    wanted : float
+        Decorrelation that the sweeps of a stage should reach.
+    sweeps, most_sweeps : int
+        How many there are at first, and at most.
+    stay : int
+        Stages at the target, at most; they end when the proposal gets no better.
+    grow : int
+        How many times `n` a stage at the target draws.
+    n : int
+        Points of a stage, set by the start.
+    level : Level
+        The level of this stage.
+
+    Notes
+    -----
+    Run it with ``smc(stage, n, rng, threshold=0.0)``: it draws its particles itself.  The
+    estimate of the evidence is consistent but not unbiased, for it reuses points and adapts.
+
+    References
+    ----------
+    Karamanis and Seljak (2025), Persistent sampling: enhancing the efficiency of sequential Monte
+    Carlo, and Cornuet, Marin, Mira and Robert (2012), Adaptive multiple importance sampling, for
+    the weights of the two kinds of sources.
+    """
+
+    bridge: Bridge
+    portfolio: Portfolio
+    efficiency: float = 0.5
+    least: float = 0.1
+    islands: int = 10
+    wanted: float = 0.6
+    sweeps: int = 3
+    most_sweeps: int = 40
+    stay: int = 5
+    grow: int = 3
+    n: int = 0
+    level: Level = Temperature(0.0)
+
+    def start(self, n: int, rng: np.random.Generator) -> Particles:
+        """Draw the first particles from the base."""
+        pool = Pool.started(self.bridge.start(n, rng), self.level, min(self.islands, n))
+        history = History(pool=pool, portfolio=self.portfolio, sweeps=self.sweeps)
+        return Particles(history, np.zeros(n))
+
+    def next(self, particles: Particles) -> Persistent | None:
+        """Return the stage at the next level, or None after the last one."""
+        history = cast(History, particles.x)
+        n = self.n or history.pool.n
+        if self.level.slope < 1.0:
+            beta = next_temperature(
+                particles.log_w,
+                history.pool.points.log_ratio,
+                self.level.slope,
+                self.efficiency,
+            )
+            return replace(self, level=Temperature(beta), n=n)
+        if self.stay <= 0 or not self._improving(history.records):
+            return None
+        return replace(self, stay=self.stay - 1)
+
+    def _improving(self, records: tuple[Record, ...]) -> bool:
+        """Say whether the last proposal at the target was better than those before."""
+        tried = [r.efficiency for r in records if r.level.slope >= 1.0]
+        if math.isnan(tried[-1]) or len(tried) < 2:
+            return True
+        before = [e for e in tried[:-1] if not math.isnan(e)]
+        return tried[-1] < 0.95 and (not before or tried[-1] > 1.1 * max(before))
+
+    def lookahead(self, particles: Particles) -> None:
+        """Return None: the stage draws its particles itself."""
+        return
+
+    def move(self, particles: Particles, rng: np.random.Generator) -> Particles:
+        """Weigh the pool for this level, and add points to it."""
+        history = cast(History, particles.x)
+        pool = history.pool
+        log_w = pool.log_weights(self.level)
+        log_z = float(kernels.log_mean_exp(log_w))
+        done = Record(level=self.level, log_z=log_z, ess=math.nan)
+        if history.skip > 0:
+            history = replace(history, skip=history.skip - 1)
+        elif float(kernels.ess(log_w)) > ENOUGH * self.bridge.dim:
+            history, done = self._drawn(history, log_w, done, rng)
+        if not done.efficiency >= self.least:
+            history, done = self._moved(history, log_z, done, rng)
+        log_w = history.pool.log_weights(self.level)
+        done = replace(done, ess=float(kernels.ess(log_w)))
+        return Particles(replace(history, records=(*history.records, done)), log_w)
+
+    def _drawn(
+        self, history: History, log_w: Floats, done: Record, rng: np.random.Generator
+    ) -> tuple[History, Record]:
+        """Fit a proposal to the pool and add draws from it."""
+        pool = history.pool
+        begun = time.perf_counter()
+        q = defended(*heavy(pool.points.z, log_w), rng)
+        taken = time.perf_counter() - begun
+        n = self.n * (self.grow if self.level.slope >= 1.0 else 1)
+        points = self.bridge.at(q.sample(n, rng))
+        source = Source(n=n, proposal=q)
+        own = self.level.log_potential(points.log_ratio) - source.log_ratio(points)
+        share = float(kernels.ess(own)) / n
+        failed = share < self.least
+        history = replace(
+            history,
+            pool=pool.added(points, source),
+            proposal=q,
+            skip=history.patience if failed else 0,
+            patience=min(2 * history.patience, 8) if failed else 1,
+        )
+        kernels_ = Portfolio(kernels=(Independence(proposal=q),))
+        sweeps = min(max(math.ceil(math.log(0.2) / math.log1p(-min(share, 0.99))), 1), 20)
+        plan = Plan(level=self.level, portfolio=kernels_, sweeps=sweeps)
+        return history, replace(
+            done, efficiency=share, kernel="proposal", plan=plan, seconds=taken
+        )
+
+    def _moved(
+        self, history: History, log_z: float, done: Record, rng: np.random.Generator
+    ) -> tuple[History, Record]:
+        """Draw particles from the pool, move them, and add them."""
+        pool = history.pool
+        log_w = pool.log_weights(self.level)
+        z, weights = heavy(pool.points.z, log_w)
+        begun = time.perf_counter()
+        portfolio = history.portfolio.fitted(z, weights, rng)
+        taken = time.perf_counter() - begun
+        points = pool.resampled(self.n, log_w, rng)
+        mean = weights @ z
+        variances = weights @ np.square(z - mean)
+        swept = portfolio.sweep(points, self.level, self.bridge, rng, history.sweeps, variances)
+        source = Source(n=self.n, level=self.level, log_z=log_z)
+        history = replace(
+            history,
+            pool=pool.added(swept.points, source),
+            portfolio=swept.portfolio,
+            sweeps=sweeps_needed(
+                history.sweeps, swept.decorrelation, self.wanted, self.most_sweeps
+            ),
+        )
+        return history, replace(
+            done,
+            acceptance=swept.acceptance,
+            decorrelation=swept.decorrelation,
+            kernel=", ".join(swept.portfolio.names_used),
+            plan=Plan(level=self.level, portfolio=portfolio, sweeps=history.sweeps),
+            seconds=done.seconds + taken,
+        )
+
+
+def defended(z: Floats, weights: Floats, rng: np.random.Generator) -> Defensive:
+    """Return the proposal that fits weighted points best, with a wide part for safety.
+
+    References
+    ----------
+    Hesterberg (1995), Weighted average importance sampling and defensive mixture distributions.
+    """
+    fitted, _ = fit_proposal(z, weights, rng)
+    d = z.shape[1]
+    whole = StudentT(location=np.zeros(d), root=np.eye(d)).fit(z, weights)
+    return Defensive(proposal=fitted, safety=replace(whole, root=WIDE * whole.root), share=0.05)
+
+
+def heavy(z: Floats, log_w: Floats) -> tuple[Floats, Floats]:
+    """Return the points that carry all but a millionth of the mass, for fitting."""
+    weights = np.empty_like(log_w)
+    kernels.normalise(log_w, weights)
+    order = np.argsort(weights, kind="stable")
+    light = int(np.searchsorted(np.cumsum(weights[order]), 1e-6))
+    keep = np.sort(order[light:])
+    return z[keep], weights[keep] / weights[keep].sum()

@@ -1,0 +1,224 @@
+r"""The pool of a persistent sampler: every point ever evaluated counts at every level.
+
+The points come from sources :math:`s = 1, \dots, T`, :math:`n_s` of each: levels
+:math:`\gamma_s / Z_s` of a path, reached by Markov moves, and fitted proposals :math:`q_s`, drawn
+from directly.  Together they are a sample of the mixture of the sources, and at any level, the
+target among them, a point weighs
+
+.. math:: w_i = \frac{\gamma(x_i)}{\sum_s (n_s / N) \, p_s(x_i)}, \qquad
+    Z = \frac1N \sum_i w_i,
+
+the balance heuristic of multiple importance sampling.  All densities are kept relative to the
+base of the path, which cancels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from aisle_kernels import weights as kernels
+
+from aisle_smc.arrays import Floats, Integers
+from aisle_smc.distributions import Distribution
+from aisle_smc.moves import Level, Points, join
+from aisle_smc.resampling import systematic
+
+__all__ = ["Pool", "Source", "solve"]
+
+SOLVE_STEPS = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where points come from.
+
+    Attributes
+    ----------
+    n : int
+        How many there are.
+    level : Level or None
+        The level that Markov moves left invariant.
+    proposal : Distribution or None
+        The proposal they were drawn from; one of the two is given.
+    log_z : float
+        Log of the mass of the level as estimated when it was reached; 0 for a proposal.
+    """
+
+    n: int
+    level: Level | None = None
+    proposal: Distribution | None = None
+    log_z: float = 0.0
+
+    @property
+    def known(self) -> bool:
+        """Whether the density of the source is known with its constant."""
+        return self.level is None or self.level.slope == 0.0 and self.log_z == 0.0
+
+    def log_ratio(self, points: Points) -> Floats:
+        """Return the log of the source's density, without `log_z`, over that of the base."""
+        if self.level is not None:
+            return self.level.log_potential(points.log_ratio)
+        assert self.proposal is not None
+        return np.asarray(self.proposal.log_density(points.z) - points.log_base)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """All points of a run so far, with their sources.
+
+    Attributes
+    ----------
+    points : Points
+        N points, source by source.
+    island : ndarray of int, shape (N,)
+        Group of each point.  Markov chains never leave their group; what the groups disagree
+        about is the error.
+    islands : int
+        Number of groups.
+    sources : tuple of Source
+        The base first.
+    ratios : ndarray, shape (N, T)
+        :meth:`Source.log_ratio` of every source at every point.
+    """
+
+    points: Points
+    island: Integers
+    islands: int
+    sources: tuple[Source, ...]
+    ratios: Floats
+
+    @classmethod
+    def started(cls, points: Points, level: Level, islands: int) -> Pool:
+        """Return the pool of points drawn from the base, which is `level`."""
+        n = points.n
+        return cls(
+            points=points,
+            island=np.arange(n) * islands // n,
+            islands=islands,
+            sources=(Source(n=n, level=level),),
+            ratios=np.zeros((n, 1)),
+        )
+
+    @property
+    def n(self) -> int:
+        """Number of points."""
+        return self.points.n
+
+    @property
+    def log_mixture(self) -> Floats:
+        """Log of the mixture of the sources over the base at each point, shape (N,)."""
+        log_share = np.log([s.n / self.n for s in self.sources])
+        log_z = np.array([s.log_z for s in self.sources])
+        return log_sum_rows(self.ratios + (log_share - log_z))
+
+    def log_weights(self, level: Level) -> Floats:
+        """Return the log-weights of all points for a level, in nats."""
+        return np.asarray(level.log_potential(self.points.log_ratio) - self.log_mixture)
+
+    def added(self, points: Points, source: Source) -> Pool:
+        """Return the pool with the points of one more source, dealt to the islands in order."""
+        both = join([self.points, points])
+        sources = (*self.sources, source)
+        ratios = np.empty((both.n, len(sources)))
+        ratios[: self.n, :-1] = self.ratios
+        for s, other in enumerate(sources[:-1]):
+            ratios[self.n :, s] = other.log_ratio(points)
+        ratios[:, -1] = source.log_ratio(both)
+        island = np.arange(points.n) * self.islands // points.n
+        return replace(
+            self,
+            points=both,
+            island=np.concatenate([self.island, island]),
+            sources=sources,
+            ratios=ratios,
+        )
+
+    def resampled(self, n: int, log_w: Floats, rng: np.random.Generator) -> Points:
+        """Draw `n` points by weight, each island from its own."""
+        w = np.empty_like(log_w)
+        kernels.normalise(log_w, w)
+        chosen = []
+        for j in range(self.islands):
+            mine = np.flatnonzero(self.island == j)
+            if not w[mine].any():
+                # An island without mass would end here; it goes on from the others.
+                mine = np.arange(w.shape[0])
+            share = n * (j + 1) // self.islands - n * j // self.islands
+            chosen.append(mine[systematic.draw(w[mine], share, rng)[0]])
+        return self.points[np.concatenate(chosen)]
+
+    def log_evidence(self, level: Level) -> tuple[float, float]:
+        """Return the log-mass of a level and its standard error, in nats.
+
+        Notes
+        -----
+        The error is the jackknife over islands: with each left out in turn, the masses of all
+        levels are solved for again.
+
+        References
+        ----------
+        Efron and Stein (1981), The jackknife estimate of variance.
+        """
+        target = level.log_potential(self.points.log_ratio)
+        value = solve(self.ratios, self.sources, target)
+        if self.islands < 2 or not math.isfinite(value):
+            return value, math.nan
+        others = np.empty(self.islands)
+        for j in range(self.islands):
+            kept = self.island != j
+            others[j] = solve(self.ratios[kept], self.sources, target[kept])
+        spread = np.square(others - others.mean()).sum() * (self.islands - 1) / self.islands
+        return value, math.sqrt(spread)
+
+
+def log_sum_rows(values: Floats) -> Floats:
+    """Return the log of the sum of exponentials of each row; ``-inf`` for a row of ``-inf``."""
+    top = values.max(axis=1)
+    safe = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(np.exp(values - safe[:, None]).sum(axis=1)) + safe)
+
+
+def solve(ratios: Floats, sources: tuple[Source, ...], target: Floats) -> float:
+    r"""Return the log-mass of a level from all points at once.
+
+    The masses of the levels among the sources are the solution of
+
+    .. math:: Z_r = \frac1N \sum_i \frac{g_r(x_i)}{\sum_s (n_s / N) \, g_s(x_i) / Z_s},
+
+    found by iteration from what the stages estimated; those of base and proposals are known.
+
+    Parameters
+    ----------
+    ratios : ndarray, shape (N, T)
+        Log of each source's density over the base, without its mass.
+    sources : tuple of Source, length T
+        The sources.
+    target : ndarray, shape (N,)
+        Log of the density asked for over the base.
+
+    References
+    ----------
+    Kong, McCullagh, Meng, Nicolae and Tan (2003); Shirts and Chodera (2008), Statistically
+    optimal analysis of samples from multiple equilibrium states, equation 11.
+    """
+    sizes = np.array([s.n for s in sources], dtype=np.float64)
+    share = sizes / sizes.sum()
+    first = np.array([s.log_z for s in sources])
+    free = np.array([not s.known for s in sources])
+    scaled = ratios - first
+    top = np.maximum(scaled.max(axis=1), -1e300)
+    g = np.exp(scaled - top[:, None])
+    z = np.ones(len(sources))
+    n = ratios.shape[0]
+    for _ in range(SOLVE_STEPS if free.any() else 0):
+        new = ((1.0 / (g @ (share / z))) @ g) / n
+        new = np.where(free, new, 1.0)
+        change = np.abs(np.log(new / z)).max()
+        z = new
+        if not change > 1e-5:
+            break
+    log_w = target - top - np.log(g @ (share / z))
+    return float(kernels.log_mean_exp(np.ascontiguousarray(log_w)))
