@@ -5,25 +5,30 @@ The model of a response given features is
     y = m(u) + exp(s(u)) e,
 
 with `m` linear in all features and in selected squares and products, and `s` linear in selected
-features and squares.  Both are fitted by maximum likelihood of a Student-t law for `e`, which
+features and in ``log(1 + u^2)``.  Both are fitted by maximum likelihood of a Student-t law for `e`, which
 bounds the influence of any point; what `e` really is does not matter for consistency of `s`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from aisle_smc.arrays import Floats, Integers
 
-__all__ = ["Row", "fit_row", "products", "quadratic_terms"]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+__all__ = ["Row", "even", "fit_row", "products", "quadratic_terms"]
 
 # Degrees of freedom of the working law of the residuals.
 NU = 5.0
 # Rounds of adding terms, and how many of each kind a round may add.
 ROUNDS = 8
 TERMS = 6
+TRIES = 2
 # How far the fitted log-scales may be exceeded, in nats.
 MARGIN = 0.5
 # Residuals below this share of the typical one say nothing more about the scale.
@@ -46,12 +51,12 @@ class Row:
         Their coefficients.
     log_scale : float
         Constant of the log-scale.
-    scale_linear, scale_square : ndarray, shape (p,)
-        Slopes of the log-scale in the clipped features and in their squares.
+    scale_linear, scale_even : ndarray, shape (p,)
+        Slopes of the log-scale in the clipped features and in their `even` functions.
     low, high : float
         Bounds of the log-scale.
-    residuals : ndarray, shape (n,)
-        ``e`` at the points of the fit.
+    log_scales, residuals : ndarray, shape (n,)
+        ``s`` and ``e`` at the points of the fit.
     """
 
     offset: float
@@ -60,10 +65,22 @@ class Row:
     quadratic: Floats
     log_scale: float
     scale_linear: Floats
-    scale_square: Floats
+    scale_even: Floats
     low: float
     high: float
+    log_scales: Floats
     residuals: Floats
+
+    @property
+    def terms(self) -> int:
+        """Number of nonlinear terms."""
+        slopes = np.count_nonzero(self.scale_linear) + np.count_nonzero(self.scale_even)
+        return int(self.pairs.shape[0] + slopes)
+
+
+def even(c: Floats) -> Floats:
+    """Return ``log(1 + c^2)``: in a log-scale it makes the scale a power of a distant feature."""
+    return np.asarray(np.log1p(c**2))
 
 
 def products(u: Floats, c: Floats, pairs: Integers) -> Floats:
@@ -76,7 +93,7 @@ def products(u: Floats, c: Floats, pairs: Integers) -> Floats:
     return np.asarray(u[a] * c[b] + (u[b] - c[b]) * c[a])
 
 
-def fit_row(u: Floats, c: Floats, y: Floats, w: Floats, size: float) -> Row:
+def fit_row(u: Floats, c: Floats, h: Floats, y: Floats, w: Floats, size: float) -> Row:
     """Fit the regression of `y` on earlier coordinates.
 
     Parameters
@@ -85,6 +102,8 @@ def fit_row(u: Floats, c: Floats, y: Floats, w: Floats, size: float) -> Row:
         Features, standardised.
     c : ndarray, shape (p, n)
         The same, clipped to their bounds.
+    h : ndarray, shape (p, n)
+        Their :func:`even` functions.
     y : ndarray, shape (n,)
         Response, standardised.
     w : ndarray, shape (n,)
@@ -95,33 +114,54 @@ def fit_row(u: Floats, c: Floats, y: Floats, w: Floats, size: float) -> Row:
     p = u.shape[0]
     pairs: Integers = np.empty((0, 2), dtype=np.int64)
     terms: Integers = np.empty(0, dtype=np.int64)
-    tried_pairs = np.tri(p, k=-1, dtype=bool)
-    tried_terms = np.zeros(2 * p, dtype=bool)
+    # How often each term was tried; one that failed beside others may have a second try.
+    tried_pairs = 2 * np.tri(p, k=-1, dtype=np.int64)
+    tried_terms = np.zeros(2 * p, dtype=np.int64)
     scale = ScaleFit.constant(y - _middle(y, w), w)
+    drifts = False
     most = int(min(size / 10.0, 40.0 + 2.0 * p))
-    mean = fit_mean(u, np.empty((0, y.size)), y, w, scale.values, y - _middle(y, w), size, 0.0)
-    scale = fit_scale(c, terms, mean.residuals, w, size, scale, 0.0)
+    mean = fit_mean(u, u[:0], y, w, scale, y - _middle(y, w), size, drifts=False)
+    scale = fit_scale(c, h, terms, mean.residuals, w, size, scale)
     for _ in range(ROUNDS if p and size > 30.0 else 0):
-        new_pairs = _promising_pairs(c, mean, w, scale.values, tried_pairs, size)
-        new_terms = _promising_terms(c, mean.residuals, w, scale.values, tried_terms, size)
+        barred_pairs, barred_terms = tried_pairs >= TRIES, tried_terms >= TRIES
+        barred_pairs[pairs[:, 0], pairs[:, 1]] = True
+        barred_terms[terms] = True
+        new_pairs = _promising_pairs(c, mean, w, scale.values, barred_pairs, size)
+        new_terms = _promising_terms(c, h, mean.residuals, w, scale.values, barred_terms, size)
         if new_pairs.size == 0 and new_terms.size == 0:
             break
         pairs = np.concatenate([pairs, new_pairs])[:most]
         terms = np.concatenate([terms, new_terms])
-        tried_pairs[new_pairs[:, 0], new_pairs[:, 1]] = True
-        tried_terms[new_terms] = True
-        scale = fit_scale(c, terms, mean.residuals, w, size, scale, 0.0)
-        for threshold in (0.0, _threshold(size, p * (p + 1) // 2)):
-            mean = fit_mean(
-                u, products(u, c, pairs), y, w, scale.values, mean.residuals, size, threshold
-            )
-            pairs = pairs[mean.kept]
-            bar = _threshold(size, 2 * p) if threshold else 0.0
-            scale = fit_scale(c, terms, mean.residuals, w, size, scale, bar)
-            terms = scale.terms
-    for _ in range(2):
-        mean = fit_mean(u, products(u, c, pairs), y, w, scale.values, mean.residuals, size, 0.0)
-        scale = fit_scale(c, terms, mean.residuals, w, size, scale, 0.0)
+        tried_pairs[new_pairs[:, 0], new_pairs[:, 1]] += 1
+        tried_terms[new_terms] += 1
+        scale = fit_scale(c, h, terms, mean.residuals, w, size, scale)
+        # Reweighting starts from plain least squares: weights by the residuals of a mean without
+        # the new terms would be weights against them.
+        start = mean.residuals if new_pairs.size == 0 else np.zeros_like(y)
+        for _ in range(2):
+            mean = fit_mean(u, products(u, c, pairs), y, w, scale, start, size, drifts=drifts)
+            start = mean.residuals
+            scale = fit_scale(c, h, terms, start, w, size, scale)
+        mean = fit_mean(
+            u,
+            products(u, c, pairs),
+            y,
+            w,
+            scale,
+            start,
+            size,
+            drifts=terms.size > 0,
+            threshold=_threshold(size, p * (p + 1) // 2),
+        )
+        pairs, drifts = pairs[mean.kept], mean.drift != 0.0
+        scale = fit_scale(
+            c, h, terms, mean.residuals, w, size, scale, threshold=_threshold(size, 2 * p)
+        )
+        terms = scale.terms
+        drifts = drifts and terms.size > 0
+    for _ in range(2 if pairs.size or terms.size else 1):
+        mean = fit_mean(u, products(u, c, pairs), y, w, scale, mean.residuals, size, drifts=drifts)
+        scale = fit_scale(c, h, terms, mean.residuals, w, size, scale)
     slopes = np.zeros(2 * p)
     slopes[terms] = scale.coefficients[1:]
     low, high = float(scale.values.min()) - MARGIN, float(scale.values.max()) + MARGIN
@@ -133,9 +173,10 @@ def fit_row(u: Floats, c: Floats, y: Floats, w: Floats, size: float) -> Row:
         quadratic=mean.quadratic,
         log_scale=float(scale.coefficients[0]),
         scale_linear=slopes[:p],
-        scale_square=slopes[p:],
+        scale_even=slopes[p:],
         low=low,
         high=high,
+        log_scales=scale.values,
         residuals=(y - fitted) * np.exp(-scale.values),
     )
 
@@ -155,12 +196,18 @@ def _threshold(size: float, candidates: int) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MeanFit:
-    """A weighted least-squares fit; `kept` says which quadratic features survived."""
+    """A fit of the mean.
+
+    `drift` is the coefficient of the scale itself in the mean: where e is not centred, the mean
+    moves with the scale.  It is left to the law of e.  `kept` says which quadratic features
+    survived.
+    """
 
     offset: float
     linear: Floats
     quadratic: Floats
-    kept: Floats
+    drift: float
+    kept: Flags
     residuals: Floats
 
 
@@ -169,65 +216,81 @@ def fit_mean(
     q: Floats,
     y: Floats,
     w: Floats,
-    log_scale: Floats,
-    residuals: Floats,
+    scale: ScaleFit,
+    start: Floats,
     size: float,
-    threshold: float,
+    *,
+    drifts: bool,
+    threshold: float = 0.0,
 ) -> MeanFit:
     """Take one step of reweighted least squares with a ridge chosen by its evidence.
 
-    Quadratic features whose squared t-statistic (by the sandwich formula) is less than `threshold`
-    are dropped, the worst half of them at a time.
+    Parameters
+    ----------
+    u, q : ndarray, shapes (p, n) and (m, n)
+        Linear and quadratic features.
+    y, w : ndarray, shape (n,)
+        Response and weights.
+    scale : ScaleFit
+        The scale of the residuals.
+    start : ndarray, shape (n,)
+        Residuals so far, which say how far each point is trusted; zeros for plain least squares.
+    size : float
+        Effective number of points.
+    drifts : bool
+        Whether the scale is a feature of the mean.
+    threshold : float
+        Quadratic features, and the drift, are dropped when their squared t-statistic (by the
+        sandwich formula) is less: the drift first, then the worst half of them at a time.
     """
-    p, n = u.shape
-    precision = np.exp(-2.0 * log_scale)
-    d = w * precision * (NU + 1.0) / (NU + residuals**2 * precision)
-    # Where the scale varies, the centre of e moves the mean by a multiple of the scale; that
-    # multiple is left to the law of e.
-    free = [np.ones(n)]
-    spread = np.exp(log_scale)
-    if spread.max() > 1.001 * spread.min():
-        free.append(spread / spread.mean())
-    f = len(free)
-    x = np.concatenate([np.stack(free), u, q])
+    p, m, n = u.shape[0], q.shape[0], y.size
+    precision = np.exp(-2.0 * scale.values)
+    d = w * precision * (NU + 1.0) / (NU + start**2 * precision)
+    drifting = [np.exp(scale.values - scale.values.mean())[None, :]] if drifts else []
+    x = np.concatenate([np.ones((1, n)), u, q, *drifting])
     weighted = x * d
     gram, right = weighted @ x.T, weighted @ y
-    # Free columns are projected out; what remains has unit diagonal.
-    pull = np.linalg.solve(gram[:f, :f] + 1e-12 * np.eye(f) * gram[0, 0], gram[:f, f:])
-    own = gram[f:, f:] - gram[f:, :f] @ pull
-    target = right[f:] - pull.T @ right[:f]
-    unit = 1.0 / np.sqrt(np.maximum(np.diag(own), 1e-12 * np.diag(gram)[f:] + 1e-300))
-    own, target = own * np.outer(unit, unit), target * unit
-    noise = None
-    if threshold > 0.0 and q.shape[0]:
-        influence = (x * (d * residuals) ** 2) @ x.T
-        project = np.concatenate([-pull.T, np.eye(x.shape[0] - f)], axis=1) * unit[:, None]
-        noise = project @ influence @ project.T
-    kept = np.ones(x.shape[0] - f, dtype=bool)
+    # The constant is projected out; what remains has unit diagonal.
+    pull = gram[0, 1:] / gram[0, 0]
+    own = gram[1:, 1:] - np.outer(pull, gram[0, 1:])
+    unit = 1.0 / np.sqrt(np.maximum(np.diag(own), 1e-12 * np.diag(gram)[1:] + 1e-300))
+    own, target = own * np.outer(unit, unit), (right[1:] - pull * right[0]) * unit
+    kept = np.ones(x.shape[0] - 1, dtype=bool)
+    noise: Floats | None = None
     while True:
-        coefficients, inverse = _ridge(own[np.ix_(kept, kept)], target[kept], size)
-        if noise is None or not kept[p:].any():
+        some, inverse = _ridge(own[np.ix_(kept, kept)], target[kept], size)
+        beta = np.zeros(kept.size)
+        beta[kept] = some * unit[kept]
+        offset = float(right[0] / gram[0, 0] - pull @ beta)
+        residuals = y - offset - beta @ x[1:]
+        if threshold == 0.0 or not kept[p:].any():
             break
+        if noise is None:
+            trust = (NU + 1.0) / (NU + residuals**2 * precision)
+            influence = (x * (w * precision * trust * residuals) ** 2) @ x.T
+            # The score falls by less than the weights say, since they fall with the residuals.
+            slope = trust * (1.0 - 2.0 * residuals**2 * precision * trust / (NU + 1.0))
+            shrink = float(slope @ (w * precision)) / float(trust @ (w * precision))
+            project = np.concatenate([-pull[:, None], np.eye(kept.size)], axis=1) * unit[:, None]
+            noise = project @ influence @ project.T
         variance = np.diag(inverse @ noise[np.ix_(kept, kept)] @ inverse)
-        score = coefficients**2 / np.maximum(variance, 1e-300)
-        score[:p] = np.inf
-        weak = np.flatnonzero(score < threshold)
+        test = np.full(kept.size, np.inf)
+        test[kept] = some**2 * shrink**2 / np.maximum(variance, 1e-300)
+        test[:p] = np.inf
+        weak = np.flatnonzero(test < threshold)
         if weak.size == 0:
             break
-        worst = weak[np.argsort(score[weak], kind="stable")[: (weak.size + 1) // 2]]
-        kept[np.flatnonzero(kept)[worst]] = False
-    beta = np.zeros(x.shape[0] - f)
-    beta[kept] = coefficients * unit[kept]
-    base = np.linalg.solve(
-        gram[:f, :f] + 1e-12 * np.eye(f) * gram[0, 0], right[:f] - gram[:f, f:] @ beta
-    )
-    fitted = base @ x[:f] + beta @ x[f:]
+        if weak[-1] == p + m:
+            kept[p + m] = False
+        else:
+            kept[weak[np.argsort(test[weak], kind="stable")[: (weak.size + 1) // 2]]] = False
     return MeanFit(
-        offset=float(base[0]),
+        offset=offset,
         linear=beta[:p],
-        quadratic=beta[p:][kept[p:]],
-        kept=kept[p:],
-        residuals=y - fitted,
+        quadratic=beta[p : p + m][kept[p : p + m]],
+        drift=float(beta[p + m :].sum()),
+        kept=kept[p : p + m],
+        residuals=residuals,
     )
 
 
@@ -267,7 +330,7 @@ def _promising_pairs(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ScaleFit:
-    """Log-scales: a constant and terms, numbered 0 to p - 1 (features), p to 2p - 1 (squares)."""
+    """Log-scales: a constant and terms, numbered 0 to p - 1 (features), p to 2p - 1 (even functions)."""
 
     terms: Integers
     coefficients: Floats
@@ -286,28 +349,32 @@ class ScaleFit:
         )
 
 
-def _scale_features(c: Floats, terms: Integers) -> Floats:
-    p = c.shape[0]
-    chosen = c[terms % p] if terms.size else np.empty((0, c.shape[1]))
-    chosen[terms >= p] **= 2
-    return np.concatenate([np.ones((1, c.shape[1])), chosen])
+def _scale_features(c: Floats, h: Floats, terms: Integers) -> Floats:
+    p, n = c.shape
+    plain = terms < p
+    chosen = np.ones((terms.size + 1, n))
+    chosen[1:][plain] = c[terms[plain]]
+    chosen[1:][~plain] = h[terms[~plain] - p]
+    return chosen
 
 
 def fit_scale(
     c: Floats,
+    h: Floats,
     terms: Integers,
     residuals: Floats,
     w: Floats,
     size: float,
     start: ScaleFit,
-    threshold: float,
+    *,
+    threshold: float = 0.0,
 ) -> ScaleFit:
     """Maximise the Student-t likelihood of the residuals over the log-scale, a concave problem."""
     b = np.zeros(terms.size + 1)
     b[0] = start.coefficients[0]
     for i, term in enumerate(start.terms):
         b[1 + np.flatnonzero(terms == term)] = start.coefficients[1 + i]
-    g = _scale_features(c, terms)
+    g = _scale_features(c, h, terms)
     if terms.size > start.terms.size:
         b = _scale_by_logs(g, b, residuals, w, size)
     while True:
@@ -332,7 +399,7 @@ def fit_scale(
         worst = weak[np.argsort(test[weak], kind="stable")[: (weak.size + 1) // 2]]
         keep = np.setdiff1d(np.arange(terms.size), worst)
         b, terms = b[np.concatenate([[0], 1 + keep])], terms[keep]
-        g = _scale_features(c, terms)
+        g = _scale_features(c, h, terms)
     return ScaleFit(terms=terms, coefficients=b, values=np.asarray(b @ g))
 
 
@@ -346,21 +413,22 @@ def _scale_by_logs(g: Floats, b: Floats, residuals: Floats, w: Floats, size: flo
 
 
 def _promising_terms(
-    c: Floats, residuals: Floats, w: Floats, log_scale: Floats, tried: Floats, size: float
+    c: Floats,
+    h: Floats,
+    residuals: Floats,
+    w: Floats,
+    log_scale: Floats,
+    tried: Floats,
+    size: float,
 ) -> Integers:
     """Return the untried terms of the log-scale that a score test finds most promising."""
     p = c.shape[0]
     rho = residuals**2 * np.exp(-2.0 * log_scale)
     score = w * ((NU + 1.0) * rho / (NU + rho) - 1.0)
-    centred = c - (c @ w)[:, None]
-    square = centred**2
-    middle = square @ w
     test = np.empty(2 * p)
-    test[:p] = (centred @ score) ** 2 / np.maximum(square @ score**2, 1e-300)
-    # (q - mean)^2 = q^2 - 2 q mean + mean^2, without another array of that size.
-    spread = square**2 @ score**2 - 2.0 * middle * (square @ score**2)
-    spread += middle**2 * float(score @ score)
-    test[p:] = (square @ score - middle * score.sum()) ** 2 / np.maximum(spread, 1e-300)
+    for half, feature in ((test[:p], c), (test[p:], h)):
+        centred = feature - (feature @ w)[:, None]
+        half[:] = (centred @ score) ** 2 / np.maximum(centred**2 @ score**2, 1e-300)
     test[tried] = 0.0
     best = np.argsort(-test, kind="stable")[:TERMS]
     return best[test[best] > 0.5 * _threshold(size, 2 * p)]

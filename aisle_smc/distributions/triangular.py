@@ -8,8 +8,9 @@ import numpy as np
 
 from aisle_smc.arrays import Floats, Integers
 from aisle_smc.distributions.moments import effective_count, scale_of
+from aisle_smc.distributions.ordering import explained, improved_order, preferred_order
 from aisle_smc.distributions.protocol import check_draw, read_points, read_weighted, settle
-from aisle_smc.distributions.regression import Row, fit_row, products, quadratic_terms
+from aisle_smc.distributions.regression import Row, even, fit_row, products, quadratic_terms
 from aisle_smc.distributions.univariate import Marginals, fit_marginals, weighted_quantiles
 
 __all__ = ["Triangular", "fit_triangular"]
@@ -17,8 +18,13 @@ __all__ = ["Triangular", "fit_triangular"]
 # Nonlinear terms see a coordinate clipped to these quantiles, moved out by a share of their
 # distance from the median.
 CLIP = 1e-3
-WIDEN = 0.3
+WIDEN = 1.0
 BLOCK = 4096
+# Points that decide on the order, at most, and their number times that of pairs.
+SOME = 2000
+WORK = 4e6
+# Coordinates up to which exchanges of neighbours are tried.
+FEW = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,7 +56,7 @@ class Triangular:
         Their coefficients.
     log_scale : ndarray, shape (d,)
         Constants of the log-scales.
-    scale_linear, scale_square : ndarray, shape (d, d)
+    scale_linear, scale_even : ndarray, shape (d, d)
         Slopes of the log-scales, strictly lower triangular.
     scale_low, scale_high : ndarray, shape (d,)
         Bounds of the log-scales.
@@ -69,7 +75,7 @@ class Triangular:
     quadratic: Floats
     log_scale: Floats
     scale_linear: Floats
-    scale_square: Floats
+    scale_even: Floats
     scale_low: Floats
     scale_high: Floats
     residuals: Marginals
@@ -99,9 +105,10 @@ class Triangular:
             if used.size:
                 mean += self.quadratic[j, used] @ products(z, c, self.pairs[used])
             s = np.full(e.shape[1], self.log_scale[j])
-            for slopes, power in ((self.scale_linear[j], 1), (self.scale_square[j], 2)):
-                for k in np.flatnonzero(slopes):
-                    s += slopes[k] * c[k] ** power
+            for k in np.flatnonzero(self.scale_linear[j]):
+                s += self.scale_linear[j, k] * c[k]
+            for k in np.flatnonzero(self.scale_even[j]):
+                s += self.scale_even[j, k] * even(c[k])
             s = np.clip(s, self.scale_low[j], self.scale_high[j])
             z[j] = mean + np.exp(s) * e[j]
             c[j] = np.clip(z[j], self.low[j], self.high[j])
@@ -124,8 +131,8 @@ class Triangular:
         if self.pairs.size:
             mean += self.quadratic @ products(z, c, self.pairs)
         s = np.broadcast_to(self.log_scale[:, None], z.shape)
-        if self.scale_linear.any() or self.scale_square.any():
-            s = s + self.scale_linear @ c + self.scale_square @ c**2
+        if self.scale_linear.any() or self.scale_even.any():
+            s = s + self.scale_linear @ c + self.scale_even @ even(c)
         s = np.clip(s, self.scale_low[:, None], self.scale_high[:, None])
         e = (z - mean) * np.exp(-s)
         log_q = self.residuals.log_density_of_columns(e)
@@ -141,27 +148,52 @@ def fit_in_order(x: Floats, w: Floats, order: Integers) -> Triangular:
     """Fit a map with coordinates in the given order; every weight is positive."""
     x, w = without_copies(x, w)
     size = effective_count(w)
-    columns = np.ascontiguousarray(x[:, order].T)
+    frame = standardise(x[:, order], w)
+    z, c, h = frame.points, frame.clipped, frame.even
+    rows = [fit_row(z[:j], c[:j], h[:j], z[j], w, size) for j in range(order.size)]
+    return assemble(rows, order, frame, w, size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Frame:
+    """Standardised points, one per column, and what standardises and clips them."""
+
+    centre: Floats
+    spread: Floats
+    low: Floats
+    high: Floats
+    points: Floats
+    clipped: Floats
+    even: Floats
+
+
+def standardise(x: Floats, w: Floats) -> Frame:
+    """Standardise weighted points by quantiles, which heavy tails cannot move."""
+    columns = np.ascontiguousarray(x.T)
     levels = np.array([CLIP, 0.15865, 0.5, 0.84135, 1.0 - CLIP])
     marks = np.array([weighted_quantiles(column, w, levels) for column in columns])
     centre = marks[:, 2]
     spread = (marks[:, 3] - marks[:, 1]) / 2.0
-    spread = np.where(spread > 0.0, spread, scale_of(x[:, order], w))
+    spread = np.where(spread > 0.0, spread, scale_of(x, w))
     low = (1.0 + WIDEN) * (marks[:, 0] - centre) / spread
     high = (1.0 + WIDEN) * (marks[:, 4] - centre) / spread
     z = (columns - centre[:, None]) / spread[:, None]
     c = np.clip(z, low[:, None], high[:, None])
-    rows = [fit_row(z[:j], c[:j], z[j], w, size) for j in range(order.size)]
-    return assemble(rows, order, centre, spread, low, high, w, size)
+    return Frame(
+        centre=centre,
+        spread=spread,
+        low=low,
+        high=high,
+        points=z,
+        clipped=c,
+        even=even(c),
+    )
 
 
 def assemble(
     rows: list[Row],
     order: Integers,
-    centre: Floats,
-    spread: Floats,
-    low: Floats,
-    high: Floats,
+    frame: Frame,
     w: Floats,
     size: float,
 ) -> Triangular:
@@ -170,26 +202,26 @@ def assemble(
     pairs = quadratic_terms([row.pairs for row in rows])
     place = {(int(a), int(b)): m for m, (a, b) in enumerate(pairs)}
     linear, quadratic = np.zeros((d, d)), np.zeros((d, pairs.shape[0]))
-    scale_linear, scale_square = np.zeros((d, d)), np.zeros((d, d))
+    scale_linear, scale_even = np.zeros((d, d)), np.zeros((d, d))
     for j, row in enumerate(rows):
         linear[j, :j] = row.linear
         scale_linear[j, :j] = row.scale_linear
-        scale_square[j, :j] = row.scale_square
+        scale_even[j, :j] = row.scale_even
         for (a, b), value in zip(row.pairs, row.quadratic, strict=True):
             quadratic[j, place[int(a), int(b)]] = value
     return Triangular(
         order=order,
-        centre=centre,
-        spread=spread,
-        low=low,
-        high=high,
+        centre=frame.centre,
+        spread=frame.spread,
+        low=frame.low,
+        high=frame.high,
         offset=np.array([row.offset for row in rows]),
         linear=linear,
         pairs=pairs,
         quadratic=quadratic,
         log_scale=np.array([row.log_scale for row in rows]),
         scale_linear=scale_linear,
-        scale_square=scale_square,
+        scale_even=scale_even,
         scale_low=np.array([row.low for row in rows]),
         scale_high=np.array([row.high for row in rows]),
         residuals=fit_marginals(np.stack([row.residuals for row in rows]), w, size),
@@ -209,4 +241,20 @@ def without_copies(x: Floats, w: Floats) -> tuple[Floats, Floats]:
 def fit_triangular(x: Floats, weights: Floats, rng: np.random.Generator) -> Triangular:
     """Fit a triangular map to weighted points, its order included."""
     points, w = read_weighted(x, weights)
-    return fit_in_order(points, w, np.arange(points.shape[1]))
+    return fit_in_order(points, w, find_order(points, w, rng))
+
+
+def find_order(x: Floats, w: Floats, rng: np.random.Generator) -> Integers:
+    """Return the order to fit in, found with some of the points."""
+    x, w = without_copies(x, w)
+    d = x.shape[1]
+    some = int(np.clip(WORK / d**2, 500, SOME))
+    if w.size > some:
+        chosen = np.sort(rng.choice(w.size, some, replace=False))
+        x, w = x[chosen], w[chosen] / w[chosen].sum()
+    size = effective_count(w)
+    frame = standardise(x, w)
+    order = preferred_order(explained(frame.points, frame.clipped, frame.even, w), size)
+    if d > FEW:
+        return order
+    return improved_order(order, frame.points, frame.clipped, frame.even, w, size)

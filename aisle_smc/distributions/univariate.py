@@ -17,9 +17,10 @@ __all__ = ["Marginals", "weighted_quantiles"]
 DF = np.array([3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 30.0])
 MOST = 4
 # Points an EM iteration works on at most, see `condense`.
-KNOTS = 500
-ITERATIONS = 200
-TOLERANCE = 1e-7
+KNOTS = 300
+# Iterations and tolerance of EM while the number of components is chosen, and afterwards.
+SCOUTING = 60, 1e-5
+SETTLING = 200, 1e-6
 # A component is never narrower than this share of the spread of all points.
 NARROWEST = 3e-3
 # The wide component that keeps the tails: its mass over all coordinates together, its most in
@@ -104,7 +105,7 @@ class Marginals:
 def fit_marginals(x: Floats, w: Floats, size: float) -> Marginals:
     """Fit one mixture to each row of `x`, shape (d, n), with `size` effective points."""
     dim = x.shape[0]
-    fits = [fit_line(row, w, size) for row in x]
+    fits = [fit_line(row, w, size)[0] for row in x]
     most = max(fit.shape[1] for fit in fits) + 1
     table = np.zeros((4, dim, most))
     table[1:] = np.array([0.0, 1.0, SAFETY_DF])[:, None, None]
@@ -120,31 +121,45 @@ def fit_marginals(x: Floats, w: Floats, size: float) -> Marginals:
     return Marginals(shares=table[0], locations=table[1], scales=table[2], df=table[3])
 
 
-def fit_line(x: Floats, w: Floats, size: float) -> Floats:
-    """Return shares, locations, scales and df of the best mixture, shape (4, k)."""
+def fit_line(x: Floats, w: Floats, size: float) -> tuple[Floats, float]:
+    """Fit one mixture to points on the line.
+
+    Returns
+    -------
+    table : ndarray, shape (4, k)
+        Shares, locations, scales and degrees of freedom.
+    score : float
+        Log-likelihood per point less the complexity, in nats.
+    """
     knots, mass = condense(x, w)
     mean = float(mass @ knots)
     sd = float(np.sqrt(mass @ (knots - mean) ** 2))
     if not sd > 1e-13 * abs(mean):
-        return np.array([[1.0], [mean], [max(abs(mean), 1.0) * 1e-6], [DF[-1]]])
+        width = max(abs(mean), 1.0) * 1e-6
+        return np.array([[1.0], [mean], [width], [DF[-1]]]), -np.log(width)
     low, high = weighted_quantiles(knots, mass, np.array([0.1, 0.9]))
     least = NARROWEST * (float(high - low) or sd)
     best, score, misses = np.empty((4, 0)), -np.inf, 0
     for k in range(1, MOST + 1):
         found, value = -np.inf, best
         for start in starts(knots, mass, k, least):
-            log_likelihood = kernels.em(knots, mass, *start, DF, least, ITERATIONS, TOLERANCE)
+            log_likelihood = kernels.em(knots, mass, *start, DF, least, *SCOUTING)
             if log_likelihood > found:
                 found, value = log_likelihood, start
-        # Each component has a share, a location, a scale and its degrees of freedom.
-        found -= 0.5 * (4 * k - 1) * np.log(max(size, 2.0)) / size
+        found -= penalty(k, size)
         if found > score:
             best, score, misses = value, found, 0
         else:
             misses += 1
         if misses == 2 or size < 20 * (k + 1):
             break
-    return best
+    gained = kernels.em(knots, mass, *best, DF, least, *SETTLING)
+    return best, float(gained - penalty(best.shape[1], size))
+
+
+def penalty(k: int, size: float) -> float:
+    """Return the complexity of `k` components, each with four parameters, in nats per point."""
+    return float(0.5 * (4 * k - 1) * np.log(max(size, 2.0)) / size)
 
 
 def starts(x: Floats, w: Floats, k: int, least: float) -> list[Floats]:

@@ -97,20 +97,32 @@ def log_density(x, share, location, scale, df, out):
 
 
 @scalar
-def _best_df(x, r, location, scale, choices, current):
+def _dot(a, b):
+    """Return the sum of products, in eight parts that make one vector."""
+    n8 = a.size // 8 * 8
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+    for i in range(0, n8, 8):
+        s0 += a[i] * b[i]
+        s1 += a[i + 1] * b[i + 1]
+        s2 += a[i + 2] * b[i + 2]
+        s3 += a[i + 3] * b[i + 3]
+        s4 += a[i + 4] * b[i + 4]
+        s5 += a[i + 5] * b[i + 5]
+        s6 += a[i + 6] * b[i + 6]
+        s7 += a[i + 7] * b[i + 7]
+    for i in range(n8, a.size):
+        s0 += a[i] * b[i]
+    return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
+
+
+@scalar
+def _best_df(x, r, mass, location, scale, choices, current, scratch):
     """Return the choice of degrees of freedom that maximises the likelihood of one component."""
     best, chosen = -np.inf, current
-    mass = 0.0
-    for i in range(x.size):
-        mass += r[i]
     for c in range(choices.size):
         df = choices[c]
-        over = 1.0 / (df * scale * scale)
-        total = 0.0
-        for i in range(x.size):
-            z = x[i] - location
-            total += r[i] * log1p(z * z * over)
-        value = mass * _log_constant(df) - 0.5 * (df + 1.0) * total
+        _log_terms(x, 0.0, location, scale, df, scratch)
+        value = mass * _log_constant(df) + _dot(r, scratch)
         if value > best:
             best, chosen = value, df
     return chosen
@@ -158,37 +170,38 @@ def em(x, w, share, location, scale, df, choices, least, iterations, tolerance):
             height = log(share[c]) + _log_constant(df[c]) - log(scale[c])
             _log_terms(x, height, location[c], scale[c], df[c], terms[c])
         _log_sum(terms, k, n, total)
-        value = 0.0
-        for i in range(n):
-            value += w[i] * total[i]
         if iteration % _PAUSE == 0:
+            value = _dot(w, total)
             if value - before < tolerance:
                 break
             before = value
+        u = terms[k]
         for c in range(k):
             r = terms[c]
             inverse = 1.0 / scale[c]
+            mass = 0.0
             for i in range(n):
                 r[i] = w[i] * exp(r[i] - total[i])
-            mass, precision, first = 0.0, 0.0, 0.0
-            u = terms[k]
-            for i in range(n):
-                z = (x[i] - location[c]) * inverse
-                u[i] = r[i] * (df[c] + 1.0) / (df[c] + z * z)
             for i in range(n):
                 mass += r[i]
-                precision += u[i]
-                first += u[i] * x[i]
             # A component that lost its points keeps its place and a share of next to nothing.
             if mass < 1e-12:
                 share[c] = 1e-12
                 continue
+            for i in range(n):
+                z = (x[i] - location[c]) * inverse
+                u[i] = r[i] * (df[c] + 1.0) / (df[c] + z * z)
+            precision = 0.0
+            for i in range(n):
+                precision += u[i]
             share[c] = mass
-            location[c] = first / precision
+            location[c] = _dot(u, x) / precision
+            for i in range(n):
+                u[i] *= (x[i] - location[c]) ** 2
             second = 0.0
             for i in range(n):
-                second += u[i] * (x[i] - location[c]) ** 2
+                second += u[i]
             scale[c] = max(least, np.sqrt(second / precision))
             if iteration % _PAUSE == _PAUSE - 1:
-                df[c] = _best_df(x, r, location[c], scale[c], choices, df[c])
+                df[c] = _best_df(x, r, mass, location[c], scale[c], choices, df[c], u)
     return before
