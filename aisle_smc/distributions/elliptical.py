@@ -95,7 +95,11 @@ class Elliptical:
 
 
 def fit_elliptical(x: Floats, w: Floats) -> Elliptical:
-    """Fit an elliptical distribution to points with positive weights that sum to one."""
+    """Fit an elliptical distribution to points with positive weights that sum to one.
+
+    Centre and root are those of a Student-t fit, which stand heavy tails; the law of the radius
+    is that of the distances the points would have had, had they been left out of that fit.
+    """
     mean, root = shrunk_moments(x, w)
     z = whiten(x, mean, root)
     part = em(z, w, one_part(z, w), steps=30, tolerance=1e-6)

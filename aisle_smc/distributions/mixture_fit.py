@@ -11,7 +11,7 @@ from aisle_smc.arrays import Floats
 from aisle_smc.distributions.mixture import Mixture, mixture_in_place
 from aisle_smc.distributions.moments import shrunk_moments, whiten
 from aisle_smc.distributions.protocol import check_draw, read_weighted
-from aisle_smc.distributions.splitting import split
+from aisle_smc.distributions.splitting import merged, nearest, split
 from aisle_smc.distributions.student_em import (
     Evaluator,
     Parts,
@@ -25,6 +25,10 @@ from aisle_smc.distributions.student_em import (
 __all__ = ["fit_mixture", "halves", "without_copies"]
 
 ROUNDS = 12
+# Structure is learnt from so many points at most; all of them are used once it is known.
+ENOUGH_TO_GROW = 20_000
+# Points that together carry less than this are left out.
+NEGLIGIBLE = 1e-6
 
 
 def without_copies(x: Floats, w: Floats) -> tuple[Floats, Floats]:
@@ -42,6 +46,26 @@ def without_copies(x: Floats, w: Floats) -> tuple[Floats, Floats]:
     new = np.ones(order.size, dtype=bool)
     new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
     return ordered[new], np.add.reduceat(w[order], np.flatnonzero(new))
+
+
+def without_negligible(x: Floats, w: Floats) -> tuple[Floats, Floats]:
+    """Return the points without those that together carry almost nothing."""
+    order = np.argsort(w, kind="stable")
+    few = int(np.searchsorted(np.cumsum(w[order]), NEGLIGIBLE))
+    if few == 0:
+        return x, w
+    kept = np.sort(order[few:])
+    return x[kept], w[kept] / w[kept].sum()
+
+
+def thinned(x: Floats, w: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Return at most 20,000 points that stand for all, by systematic resampling."""
+    if x.shape[0] <= ENOUGH_TO_GROW:
+        return x, w
+    marks = (np.arange(ENOUGH_TO_GROW) + rng.random()) / ENOUGH_TO_GROW
+    chosen = np.minimum(np.searchsorted(np.cumsum(w), marks), w.size - 1)
+    chosen, times = np.unique(chosen, return_counts=True)
+    return x[chosen], times / ENOUGH_TO_GROW
 
 
 def halves(
@@ -96,26 +120,32 @@ def fit_mixture(
     check_count("most", most)
     check_draw(1, rng)
     x, w = read_weighted(x, weights)
-    x, w = without_copies(x, w)
+    x, w = without_copies(*without_negligible(x, w))
     mean, root = shrunk_moments(x, w)
     z = whiten(x, mean, root)
     if z.shape[0] < 4 or most == 1:
         parts = calibrated(z, w, em(z, w, one_part(z, w)))
     else:
-        one, other = halves(z, w, rng)
-        parts = grow(*one, *other, rng, most)
+        one, other = halves(*thinned(z, w, rng), rng)
+        parts = grow(*one, *other, root, rng, most)
         parts = calibrated(z, w, em(z, w, parts))
     return mixture_in_place(parts, mean, root)
 
 
 def grow(
-    x: Floats, w: Floats, held_x: Floats, held_w: Floats, rng: np.random.Generator, most: int
+    x: Floats,
+    w: Floats,
+    held_x: Floats,
+    held_w: Floats,
+    axes: Floats,
+    rng: np.random.Generator,
+    most: int,
 ) -> Parts:
     """Return parts grown by splitting as long as points held out agree."""
     parts = calibrated(x, w, em(x, w, one_part(x, w)))
     score = Evaluator(parts).log_density(held_x)
     for _ in range(ROUNDS):
-        grown = _split_all(x, w, held_x, held_w, parts, rng, most)
+        grown = _split_all(x, w, held_x, held_w, parts, axes, rng, most)
         if grown.k == parts.k:
             break
         grown = calibrated(x, w, em(x, w, grown, steps=20))
@@ -123,6 +153,11 @@ def grow(
         if not better(new, score, held_w):
             break
         parts, score = grown, new
+    joined = _merge_alike(held_x, held_w, parts)
+    if joined.k < parts.k:
+        joined = calibrated(x, w, em(x, w, joined, steps=20))
+        if held_w @ Evaluator(joined).log_density(held_x) >= held_w @ score:
+            return joined
     return parts
 
 
@@ -140,6 +175,7 @@ def _split_all(
     held_x: Floats,
     held_w: Floats,
     parts: Parts,
+    axes: Floats,
     rng: np.random.Generator,
     most: int,
 ) -> Parts:
@@ -149,7 +185,7 @@ def _split_all(
     pieces, room = [], most - parts.k
     for k in range(parts.k):
         one = parts.take(np.array([k]))
-        two = split(x, share[k], one, rng) if room > 0 else None
+        two = split(x, share[k], one, axes, rng) if room > 0 else None
         weight = parts.weights[k]
         if two is not None:
             # The density with part k taken out and its children put in, never below the children.
@@ -160,3 +196,23 @@ def _split_all(
                 one, room = two, room - 1
         pieces.append(replace(one, weights=one.weights * weight))
     return join(pieces)
+
+
+def _merge_alike(held_x: Floats, held_w: Floats, parts: Parts) -> Parts:
+    """Return the parts with those pairs joined that predict held-out points no better apart."""
+    if parts.k == 1:
+        return parts
+    held = share_out(held_x, np.ones(held_w.size), parts)
+    pieces, gone = [], set[int]()
+    for i, j in nearest(parts):
+        one = merged(parts, i, j)
+        with np.errstate(divide="ignore"):
+            share = np.minimum(held.share[i] + held.share[j], 1.0)
+            rest = held.log_q + np.log1p(-share)
+        joined = Evaluator(one).log_density(held_x)
+        if held_w @ np.logaddexp(rest, joined) >= held_w @ held.log_q:
+            pieces.append(one)
+            gone |= {i, j}
+    kept = [k for k in range(parts.k) if k not in gone]
+    left = [replace(parts.take(np.array([k])), weights=parts.weights[[k]]) for k in kept]
+    return join([*left, *pieces])

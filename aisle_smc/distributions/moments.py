@@ -13,6 +13,7 @@ __all__ = [
     "effective_count",
     "inverse_root",
     "root_of",
+    "roots_of",
     "scale_of",
     "shrunk_moments",
     "weighted_moments",
@@ -47,7 +48,7 @@ def weighted_moments(x: Floats, w: Floats) -> tuple[Floats, Floats]:
 def inverse_root(root: Floats) -> Floats:
     """Return the inverse of a lower-triangular matrix, lower triangular as well."""
     inverse, _ = dtrtri(root, lower=1)
-    return np.ascontiguousarray(np.tril(inverse))
+    return np.ascontiguousarray(inverse)
 
 
 def whiten(x: Floats, centre: Floats, root: Floats) -> Floats:
@@ -95,6 +96,19 @@ def root_of(covariance: Floats, scale: Floats) -> Floats:
         correlation *= 1.0 - share
         np.fill_diagonal(correlation, 1.0)
     return np.asarray(root * sd[:, None])
+
+
+def roots_of(covariances: Floats, scale: Floats) -> Floats:
+    """Return lower-triangular roots of covariances (k, d, d) as :func:`root_of` does."""
+    sd = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
+    try:
+        roots = np.linalg.cholesky(covariances)
+    except np.linalg.LinAlgError:
+        roots = np.zeros(covariances.shape)
+    thin = np.diagonal(roots, axis1=1, axis2=2) <= 2.0 * THINNEST * np.maximum(sd, scale)
+    for k in np.flatnonzero(thin.any(axis=1)):
+        roots[k] = root_of(covariances[k], scale)
+    return np.asarray(roots)
 
 
 def scale_of(x: Floats, w: Floats) -> Floats:

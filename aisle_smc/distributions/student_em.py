@@ -10,7 +10,7 @@ from aisle_kernels import student as kernels
 from scipy.special import gammaln, polygamma, psi
 
 from aisle_smc.arrays import Array, Floats
-from aisle_smc.distributions.moments import ENOUGH, inverse_root, root_of, shrunk_moments
+from aisle_smc.distributions.moments import ENOUGH, inverse_root, roots_of, shrunk_moments
 from aisle_smc.distributions.protocol import settle
 
 __all__ = ["Evaluator", "Parts", "calibrated", "em", "join", "one_part", "start"]
@@ -53,7 +53,10 @@ class Parts:
     @property
     def inverse(self) -> Floats:
         """Inverse roots, shape (k, d, d)."""
-        return np.stack([inverse_root(root) for root in self.root])
+        out = np.empty(self.root.shape)
+        for k in range(self.k):
+            out[k] = inverse_root(self.root[k])
+        return out
 
     @property
     def level(self) -> Floats:
@@ -226,20 +229,15 @@ def _maximise(x: Floats, w: Floats, shares: Shares, parts: Parts) -> Parts:
 
 def _shrunk_roots(scatter: Floats, total: Floats, count: Floats) -> Floats:
     """Return roots of scatter matrices, those of few points drawn to the shape of them all."""
-    k, d = scatter.shape[:2]
+    d = scatter.shape[1]
     share = np.maximum(0.0, 1.0 - count / (ENOUGH * (d + 1)))
-    unit = np.ones(d)
-    out = np.empty_like(scatter)
     if (share > 0.0).any():
         within = np.einsum("k,kij->ij", total / total.sum(), scatter) + 1e-8 * np.eye(d)
-        inverse = np.linalg.inv(within)
-    for j in range(k):
-        a = scatter[j]
-        if share[j] > 0.0:
-            size = (count[j] * float((inverse * a).sum()) / d + 1.0) / (count[j] + 1.0)
-            a = (1.0 - share[j]) * a + share[j] * size * within
-        out[j] = root_of(a, unit)
-    return out
+        size = (scatter * np.linalg.inv(within)).sum(axis=(1, 2)) / d
+        size = (count * size + 1.0) / (count + 1.0)
+        drawn = (share * size)[:, None, None] * within
+        scatter = (1.0 - share)[:, None, None] * scatter + drawn
+    return roots_of(scatter, np.ones(d))
 
 
 def better_df(sums: Floats, count: Floats, df: Floats, d: int) -> Floats:
