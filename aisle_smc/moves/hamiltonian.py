@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from aisle_smc.arrays import Floats
-from aisle_smc.moves.metropolis import Moved, log_density, metropolis
+from aisle_smc.moves.metropolis import Moved, metropolis
 from aisle_smc.moves.points import Bridge, Level, Points
 from aisle_smc.moves.walks import covariance_root, stepped
 
@@ -58,9 +58,7 @@ class Hamiltonian:
         """Apply the kernel once to every point."""
         return _trajectory(points, level, bridge, rng, self.root, self.step, self.leapfrogs)
 
-    def fitted(
-        self, z: Floats, weights: Floats, rng: np.random.Generator
-    ) -> Hamiltonian:
+    def fitted(self, z: Floats, weights: Floats, rng: np.random.Generator) -> Hamiltonian:
         """Return the kernel whitened by the population's covariance."""
         return replace(self, root=covariance_root(z, weights)) if self.fit else self
 
@@ -130,27 +128,61 @@ def _trajectory(
     if points.scores is None:
         points = bridge.at(points.z, scores=True)
     n, d = points.z.shape
-    size = step * d**-0.25 * (0.8 + 0.4 * rng.random(n))[:, None]
+    size = step * d**-0.25 * (0.8 + 0.4 * rng.random((n, 1)))
     momentum = rng.standard_normal((n, d))
-    energy = log_density(points, level) - 0.5 * np.square(momentum).sum(axis=1)
+    there, ended = leapfrog(points, momentum, size, leapfrogs, level, bridge, root)
+    with np.errstate(over="ignore"):
+        before = 0.5 * np.square(momentum).sum(axis=1)
+        after = 0.5 * np.square(ended).sum(axis=1)
+    return metropolis(points, there, before - after, level, rng)
+
+
+def leapfrog(
+    points: Points,
+    momentum: Floats,
+    size: Floats,
+    steps: int,
+    level: Level,
+    bridge: Bridge,
+    root: Floats | None,
+) -> tuple[Points, Floats]:
+    """Take leapfrog steps through a level; return where they end, and with what momentum.
+
+    Parameters
+    ----------
+    points : Points
+        The starts, with scores.
+    momentum : ndarray, shape (n, d)
+        Momenta in whitened coordinates.
+    size : ndarray, shape (n, 1)
+        Size of a step, negative for backwards.
+    steps : int
+        How many to take.
+    level : Level
+        Minus its log-density is the potential energy.
+    bridge : Bridge
+        Base and target.
+    root : ndarray, shape (d, d), or None
+        Lower root of the inverse mass; None for the identity.
+
+    Notes
+    -----
+    A trajectory that diverges is brought back to its start with an infinite momentum, which no
+    one accepts.
+    """
     here = points
     with np.errstate(invalid="ignore", over="ignore"):
         momentum = momentum + 0.5 * size * _force(here, level, root)
-        for k in range(leapfrogs):
+        for k in range(steps):
             move = size * momentum
             z = here.z + (move if root is None else move @ root.T)
-            # A trajectory that diverged goes on from where it began, to be refused.
             lost = ~np.isfinite(z).all(axis=1)
             z[lost] = points.z[lost]
             momentum[lost] = math.inf
             here = bridge.at(z, scores=True)
-            last = k == leapfrogs - 1
+            last = k == steps - 1
             momentum = momentum + (0.5 if last else 1.0) * size * _force(here, level, root)
-        end = log_density(here, level) - 0.5 * np.square(momentum).sum(axis=1)
-        # metropolis() compares densities; the correction turns them into energies.
-        correction = (end - log_density(here, level)) - (energy - log_density(points, level))
-    correction = np.where(np.isnan(correction), -math.inf, correction)
-    return metropolis(points, here, correction, level, rng)
+    return here, momentum
 
 
 def _force(points: Points, level: Level, root: Floats | None) -> Floats:

@@ -73,9 +73,7 @@ class Points:
 
     def without_scores(self) -> Points:
         """Return the same points with their gradients forgotten."""
-        return Points(
-            z=self.z, log_base=self.log_base, log_ratio=self.log_ratio, blobs=self.blobs
-        )
+        return Points(z=self.z, log_base=self.log_base, log_ratio=self.log_ratio, blobs=self.blobs)
 
 
 def join(parts: Sequence[Points]) -> Points:

@@ -57,6 +57,9 @@ class Portfolio:
         One for each kernel; infinite before the first trial.
     names_used : tuple of str
         Kernels of the last stage.
+    owed : tuple of float
+        Sweeps that each kernel's share has earned so far and that it has not had: stages of a
+        few sweeps come round to every kernel in time.
 
     References
     ----------
@@ -67,6 +70,7 @@ class Portfolio:
     kernels: tuple[Kernel, ...]
     merits: tuple[float, ...] = ()
     names_used: tuple[str, ...] = ()
+    owed: tuple[float, ...] = ()
 
     def fitted(self, z: Floats, weights: Floats, rng: np.random.Generator) -> Portfolio:
         """Return the portfolio with the shape of every kernel adapted to a population."""
@@ -77,23 +81,26 @@ class Portfolio:
 
         Notes
         -----
-        Kernels without a merit come first; then the shares are those of the squared merits, of
-        which each kernel has at least `EXPLORE` over the long run.
+        Kernels without a merit come first; then the shares are those of the squared merits, but
+        for a share of `EXPLORE` that all have equally.
         """
-        merits = np.array(self.merits or [math.inf] * len(self.kernels))
-        untried = [int(k) for k in np.flatnonzero(np.isinf(merits))]
-        order = untried[:sweeps]
-        if len(order) < sweeps:
-            finite = np.where(np.isinf(merits), 0.0, merits)
-            share = np.square(finite)
-            share = share / share.sum() if share.sum() > 0.0 else np.full(len(merits), 1.0)
-            share = np.maximum(share / share.sum(), EXPLORE / len(merits))
-            used = np.zeros(len(merits))
-            for _ in range(sweeps - len(order)):
-                k = int(np.argmax(share * (used.sum() + 1.0) - used))
-                used[k] += 1.0
-                order.append(k)
-        return tuple(order)
+        return self._deal(sweeps)[0]
+
+    def _deal(self, sweeps: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """Return the schedule, and what is owed after it."""
+        size = len(self.kernels)
+        merits = np.array(self.merits or [math.inf] * size)
+        owed = np.array(self.owed or [0.0] * size)
+        order = [int(k) for k in np.flatnonzero(np.isinf(merits))][:sweeps]
+        square = np.square(np.where(np.isinf(merits), 0.0, merits))
+        share = square / square.sum() if square.sum() > 0.0 else np.full(size, 1.0 / size)
+        share = (1.0 - EXPLORE) * share + EXPLORE / size
+        for _ in range(sweeps - len(order)):
+            owed += share
+            k = int(np.argmax(owed))
+            owed[k] -= 1.0
+            order.append(k)
+        return tuple(order), tuple(owed.tolist())
 
     def sweep(
         self,
@@ -129,7 +136,8 @@ class Portfolio:
         jumps: dict[int, list[float]] = {}
         taken: dict[int, list[float]] = {}
         chains = []
-        for k in self.schedule(sweeps):
+        order, owed = self._deal(sweeps)
+        for k in order:
             kernel = self.kernels[k]
             moved = kernel.move(points, level, bridge, rng)
             jump = float((np.square(moved.points.z - points.z) / scale).mean())
@@ -150,6 +158,7 @@ class Portfolio:
                 kernels=tuple(kernels),
                 merits=tuple(merits),
                 names_used=tuple(self.kernels[k].name for k in jumps),
+                owed=owed,
             ),
             acceptance=float(np.mean([a for values in taken.values() for a in values])),
             decorrelation=min(0.5 * apart, 1.0),

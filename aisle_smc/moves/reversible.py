@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from aisle_smc.arrays import Floats
 from aisle_smc.distributions import Distribution, Mixture, StudentT, fit_mixture
@@ -68,15 +69,15 @@ class CrankNicolson:
         """Apply the kernel once to every point."""
         if self.mixture is None:
             raise ValueError("fit the kernel to a population before its first move")
-        parts, weights = self.mixture.parts, self.mixture.weights
+        parts = self.mixture.parts
         z = points.z
         n, d = z.shape
-        log_parts = np.stack([part.log_density(z) for part in parts], axis=1) + np.log(weights)
-        log_q = np.logaddexp.reduce(log_parts, axis=1)
-        share = np.cumsum(np.exp(log_parts - log_q[:, None]), axis=1)
-        chosen = np.minimum((share < rng.random(n)[:, None]).sum(axis=1), len(parts) - 1)
+        log_parts = self.mixture.log_densities(z)
+        log_q = np.logaddexp.reduce(log_parts, axis=0)
+        share = np.cumsum(np.exp(log_parts - log_q), axis=0)
+        # The first whose cumulative share exceeds the uniform: never a part of weight zero.
+        chosen = np.argmax(share > rng.random(n) * share[-1], axis=0)
         noise = rng.standard_normal((n, d))
-        gammas = np.empty(n)
         proposed = np.empty_like(z)
         keep = math.sqrt(max(1.0 - self.rho**2, 0.0))
         for k, part in enumerate(parts):
@@ -85,7 +86,8 @@ class CrankNicolson:
                 continue
             assert isinstance(part, StudentT)
             apart = z[mine] - part.location
-            distance = np.square(apart @ part._inverse.T).sum(axis=1)
+            white = solve_triangular(part.root, apart.T, lower=True, check_finite=False)
+            distance = np.square(white).sum(axis=0)
             gammas = rng.standard_gamma(0.5 * (part.df + d), size=mine.size)
             spread = np.sqrt(0.5 * (part.df + distance) / gammas)
             step = (noise[mine] * spread[:, None]) @ part.root.T
@@ -94,9 +96,7 @@ class CrankNicolson:
         correction = log_q - self.mixture.log_density(proposed)
         return metropolis(points, there, correction, level, rng)
 
-    def fitted(
-        self, z: Floats, weights: Floats, rng: np.random.Generator
-    ) -> CrankNicolson:
+    def fitted(self, z: Floats, weights: Floats, rng: np.random.Generator) -> CrankNicolson:
         """Return the kernel for a mixture fitted to the population."""
         return replace(self, mixture=fit_mixture(z, weights, rng, most=self.parts))
 
@@ -146,9 +146,7 @@ class Independence:
         correction = self.proposal.log_density(points.z) - self.proposal.log_density(z)
         return metropolis(points, bridge.at(z), correction, level, rng)
 
-    def fitted(
-        self, z: Floats, weights: Floats, rng: np.random.Generator
-    ) -> Independence:
+    def fitted(self, z: Floats, weights: Floats, rng: np.random.Generator) -> Independence:
         """Return the kernel for a mixture fitted to the population."""
         return replace(self, proposal=fit_mixture(z, weights, rng, most=self.parts))
 

@@ -77,9 +77,7 @@ class RandomWalk:
             step = step @ self.root.T
         return metropolis(points, bridge.at(points.z + step), 0.0, level, rng)
 
-    def fitted(
-        self, z: Floats, weights: Floats, rng: np.random.Generator
-    ) -> RandomWalk:
+    def fitted(self, z: Floats, weights: Floats, rng: np.random.Generator) -> RandomWalk:
         """Return the walk with the population's covariance."""
         return replace(self, root=covariance_root(z, weights))
 
@@ -99,7 +97,7 @@ class DifferentialEvolution:
     Attributes
     ----------
     archive : ndarray, shape (m, d), or None
-        A population frozen before the stage, drawn by weight.
+        A population frozen before the stage, drawn by weight; None before the first fit.
     scale : float
         Size of an ordinary step, in units of ``2.38 / sqrt(2 d)``.
 
@@ -126,8 +124,10 @@ class DifferentialEvolution:
         self, points: Points, level: Level, bridge: Bridge, rng: np.random.Generator
     ) -> Moved:
         """Apply the kernel once to every point."""
+        if self.archive is None:
+            raise ValueError("fit the kernel to a population before its first move")
         n, d = points.z.shape
-        archive = points.z if self.archive is None else self.archive
+        archive = self.archive
         m = archive.shape[0]
         first = rng.integers(m, size=n)
         second = (first + 1 + rng.integers(max(m - 1, 1), size=n)) % m

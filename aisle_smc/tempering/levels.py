@@ -10,7 +10,7 @@ from aisle_kernels import weights as kernels
 
 from aisle_smc.arrays import Floats
 
-__all__ = ["Temperature", "Threshold", "next_temperature", "next_threshold"]
+__all__ = ["Temperature", "Threshold", "next_temperature"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,9 @@ class Threshold:
         return 0.0
 
     def log_potential(self, log_ratio: Floats) -> Floats:
-        """Return 0 inside the region and ``-inf`` outside of it."""
+        """Return 0 inside the region and ``-inf`` outside of it; without a bound 0 everywhere."""
+        if self.least == -math.inf:
+            return np.zeros_like(log_ratio)
         return np.where(log_ratio > self.least, 0.0, -math.inf)
 
 
@@ -100,7 +102,7 @@ def next_temperature(log_w: Floats, log_ratio: Floats, beta: float, efficiency: 
 
     def kept(step: float) -> float:
         log_g = np.where(np.isneginf(log_ratio), -math.inf, step * log_ratio)
-        return float(kernels.cess(log_w, log_g)) / log_w.shape[0]
+        return float(kernels.cess(log_w, log_g) / log_w.shape[0])
 
     whole = 1.0 - beta
     if kept(whole) >= efficiency:
@@ -114,21 +116,3 @@ def next_temperature(log_w: Floats, log_ratio: Floats, beta: float, efficiency: 
         else:
             high = middle
     return beta + whole * math.exp(low)
-
-
-def next_threshold(weights: Floats, log_ratio: Floats, share: float) -> float:
-    """Return the log-ratio that a share of the population's mass exceeds.
-
-    Parameters
-    ----------
-    weights : ndarray, shape (n,)
-        Normalised weights.
-    log_ratio : ndarray, shape (n,)
-        Log-ratios, in nats.
-    share : float
-        The mass to keep, between 0 and 1.
-    """
-    order = np.argsort(log_ratio, kind="stable")
-    mass = np.cumsum(weights[order])
-    i = int(np.searchsorted(mass, (1.0 - share) * mass[-1]))
-    return float(log_ratio[order[min(i, log_ratio.shape[0] - 1)]])

@@ -108,8 +108,8 @@ class Tempering:
     efficiency: float = 0.5
     sweeps: int = 5
     plans: tuple[Plan, ...] | None = None
-    level: Level = Temperature(0.0)
-    before: Level = Temperature(0.0)
+    level: Level = Temperature(0.0)  # noqa: RUF009 - a frozen value
+    before: Level = Temperature(0.0)  # noqa: RUF009 - a frozen value
 
     def start(self, n: int, rng: np.random.Generator) -> Particles:
         """Draw the particles from the base."""
@@ -117,7 +117,9 @@ class Tempering:
         return Particles(cloud, np.zeros(n))
 
     def next(self, particles: Particles) -> Tempering | None:
-        """Return the stage at the next level, or None after the target."""
+        """Return the stage at the next level, or None after the target or without any mass."""
+        if particles.log_evidence == -math.inf:
+            return None
         if self.plans is not None:
             if not self.plans:
                 return None
@@ -137,23 +139,28 @@ class Tempering:
         beta = next_temperature(particles.log_w, points.log_ratio, beta, self.efficiency)
         return replace(self, level=Temperature(beta), before=self.level)
 
-    def lookahead(self, particles: Particles) -> Floats:
-        """Return the increments of the log-weights: resampling comes after weighing."""
-        return increment(self.before, self.level, cast(Cloud, particles.x).points)
+    def lookahead(self, particles: Particles) -> Floats | None:
+        """Return the increments of the log-weights: resampling comes after weighing.
+
+        None if no particle survives them; there is nothing to resample then, and the evidence is
+        zero.
+        """
+        log_g = increment(self.before, self.level, cast(Cloud, particles.x).points)
+        return log_g if (particles.log_w + log_g).max() > -math.inf else None
 
     def move(self, particles: Particles, rng: np.random.Generator) -> Particles:
         """Weigh the particles for this level and move them."""
-        particles = particles.reweight(self.lookahead(particles))
         cloud = cast(Cloud, particles.x)
+        particles = particles.reweight(increment(self.before, self.level, cloud.points))
+        if particles.log_evidence == -math.inf:
+            return particles
         portfolio = self.portfolio
         weights = particles.weights
         z = cloud.points.z
         if self.plans is None:
             portfolio = cloud.portfolio.fitted(z, weights, rng)
         variances = weights @ np.square(z - weights @ z)
-        swept = portfolio.sweep(
-            cloud.points, self.level, self.bridge, rng, self.sweeps, variances
-        )
+        swept = portfolio.sweep(cloud.points, self.level, self.bridge, rng, self.sweeps, variances)
         return particles.move(
             Cloud(
                 points=swept.points,
@@ -168,8 +175,8 @@ class Tempering:
 class WasteFree:
     """A stage of a waste-free SMC sampler: few ancestors, long chains, every state kept.
 
-    Of n particles ``n / length`` are resampled, and the `length` states of each one's chain are the
-    next population.
+    Of n particles ``n / length`` are resampled, and the `length` states of each one's chain are
+    the next population.
 
     Attributes
     ----------
@@ -194,8 +201,8 @@ class WasteFree:
     length: int = 10
     efficiency: float = 0.5
     resampler: Resampler = systematic
-    level: Level = Temperature(0.0)
-    before: Level = Temperature(0.0)
+    level: Level = Temperature(0.0)  # noqa: RUF009 - a frozen value
+    before: Level = Temperature(0.0)  # noqa: RUF009 - a frozen value
 
     def start(self, n: int, rng: np.random.Generator) -> Particles:
         """Draw the particles from the base."""
@@ -208,9 +215,9 @@ class WasteFree:
         return Particles(cloud, np.zeros(n))
 
     def next(self, particles: Particles) -> WasteFree | None:
-        """Return the stage at the next level, or None after the target."""
+        """Return the stage at the next level, or None after the target or without any mass."""
         beta = self.level.slope
-        if beta >= 1.0:
+        if beta >= 1.0 or particles.log_evidence == -math.inf:
             return None
         points = cast(Cloud, particles.x).points
         beta = next_temperature(particles.log_w, points.log_ratio, beta, self.efficiency)
@@ -224,6 +231,8 @@ class WasteFree:
         """Weigh for this level, resample few, and keep their chains."""
         cloud = cast(Cloud, particles.x)
         particles = particles.reweight(increment(self.before, self.level, cloud.points))
+        if particles.log_evidence == -math.inf:
+            return particles
         z, weights = cloud.points.z, particles.weights
         portfolio = cloud.portfolio.fitted(z, weights, rng)
         variances = weights @ np.square(z - weights @ z)
@@ -269,9 +278,7 @@ def replicate(
     """
     found = []
     for rng in streams:
-        for _, particles in smc(stage, n, rng, threshold=threshold):
+        for _, particles in smc(stage, n, rng, threshold=threshold):  # noqa: B007 - the last
             watch()
-            if particles.log_evidence == -math.inf:
-                break
         found.append(particles)
     return found
