@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from aisle_smc.arrays import Floats, Integers
-from aisle_smc.distributions.regression import NU, TINY, fit_row
+from aisle_smc.distributions.regression import NU, TINY, Row, fit_row
 from aisle_smc.distributions.univariate import fit_line
 
-__all__ = ["explained", "improved_order", "preferred_order"]
+__all__ = ["explained", "improved_order", "likely_orders"]
 
 # Nats by which a direction must be better, times the effective number of points, to count.
 CHANCE = 10.0
@@ -19,7 +19,8 @@ def explained(z: Floats, c: Floats, h: Floats, w: Floats) -> Floats:
 
     For every pair the log-likelihood per point of
 
-    .. math:: z_b = \alpha + \beta z_a + \gamma z_a^2 + \exp(\delta c_a + \epsilon \log(1 + c_a^2))\, e
+    .. math:: z_b = \alpha + \beta z_a + \gamma z_a^2
+              + \exp(\delta c_a + \epsilon \log(1 + c_a^2))\, e
 
     less that with :math:`\gamma = \delta = \epsilon = 0`, with a Student-t law for e.  The linear
     part is left out because it is the same in both directions.
@@ -82,20 +83,39 @@ def _log_likelihood(r: Floats, w: Floats) -> Floats:
     )
 
 
-def preferred_order(gain: Floats, size: float) -> Integers:
-    """Return an order in which nonlinear explanations point forward.
+def likely_orders(z: Floats, c: Floats, h: Floats, w: Floats, size: float) -> list[Integers]:
+    """Return some orders worth trying; only the given one where no direction is better.
 
-    The order should maximise the sum over pairs, a before b, of ``gain[a, b] - gain[b, a]``.  The
-    coordinate that leads most comes first, and so on; then single coordinates are moved to a
-    better place until none has one.  Without differences the order is the given one.
+    The first follows every lead ``gain[a, b] - gain[b, a]`` of :func:`explained` that is no
+    chance.  The second follows strong leads only, for weak ones are often those of a common
+    cause, and then puts first what is most correlated with the rest.  The others are the given
+    order and its reverse: people write what the rest depends on first, or else last.
     """
+    given = np.arange(z.shape[0])
+    gain = explained(z, c, h, w)
     lead = gain - gain.T
     lead[np.abs(lead) < CHANCE / size] = 0.0
+    if not lead.any():
+        return [given]
+    strong = np.where(np.abs(lead) < 0.5 * lead.max(), 0.0, lead)
+    centred = c - (c @ w)[:, None]
+    covariance = (centred * w) @ centred.T
+    variance = np.maximum(np.diag(covariance), 1e-300)
+    shared = (covariance**2 / np.outer(variance, variance)).sum(axis=1)
+    return [follow(lead, np.zeros(z.shape[0])), follow(strong, shared), given, given[::-1]]
+
+
+def follow(lead: Floats, rank: Floats) -> Integers:
+    """Return an order that maximises the sum over pairs, a before b, of ``lead[a, b]``.
+
+    The coordinate that leads most comes first, and so on, and of equals that of higher rank; then
+    single coordinates are moved to a better place until none has one.
+    """
     d = lead.shape[0]
     left, order = list(range(d)), []
     while left:
-        totals = lead[np.ix_(left, left)].sum(axis=1)
-        order.append(left.pop(int(np.argmax(totals))))
+        order.append(max(left, key=lambda item: (lead[item, left].sum(), rank[item])))
+        left.remove(order[-1])
     for _ in range(d):
         moved = False
         for item in range(d):
@@ -113,27 +133,31 @@ def preferred_order(gain: Floats, size: float) -> Integers:
 
 
 def improved_order(
-    order: Integers, z: Floats, c: Floats, h: Floats, w: Floats, size: float
+    orders: list[Integers], z: Floats, c: Floats, h: Floats, w: Floats, size: float
 ) -> Integers:
-    """Exchange neighbours in the order while the likelihood of the fitted map gains by it.
+    """Take the best of some orders and exchange neighbours while the fitted map gains by it.
 
     An exchange changes the regressions of the two coordinates only.  Where both are linear it
     changes nothing and is not tried.  One pass goes from the end to the front, so that a
     coordinate can move all the way, and one back.
     """
+    if len(orders) == 1:
+        return orders[0]
     known: dict[tuple[int, frozenset[int]], tuple[float, bool]] = {}
 
     def code(item: int, before: list[int]) -> tuple[float, bool]:
-        """Return the log-likelihood of one regression less its complexity; is it nonlinear?"""
+        """Return the score of one regression, and whether it is nonlinear."""
         key = item, frozenset(before)
         if key not in known:
             earlier = sorted(before)
             row = fit_row(z[earlier], c[earlier], h[earlier], z[item], w, size)
-            value = fit_line(row.residuals, w, size)[1] - float(w @ row.log_scales)
-            known[key] = value - 0.5 * row.terms * np.log(size) / size, row.terms > 0
+            known[key] = row_score(row, w, size), row.terms > 0
         return known[key]
 
-    now = [int(item) for item in order]
+    def total(order: list[int]) -> float:
+        return sum(code(item, order[:place])[0] for place, item in enumerate(order))
+
+    now = max(([int(item) for item in order] for order in orders), key=total)
     d = len(now)
     for place in [*range(d - 2, -1, -1), *range(1, d - 1)]:
         before, (a, b) = now[:place], now[place : place + 2]
@@ -143,3 +167,9 @@ def improved_order(
             if other > first[0] + second[0] + CHANCE / size:
                 now[place : place + 2] = b, a
     return np.array(now)
+
+
+def row_score(row: Row, w: Floats, size: float) -> float:
+    """Return the log-likelihood per point of one regression, less its complexity, in nats."""
+    value = fit_line(row.residuals, w, size)[1] - float(w @ row.log_scales)
+    return float(value - 0.5 * row.terms * np.log(size) / size)

@@ -5,8 +5,8 @@ The model of a response given features is
     y = m(u) + exp(s(u)) e,
 
 with `m` linear in all features and in selected squares and products, and `s` linear in selected
-features and in ``log(1 + u^2)``.  Both are fitted by maximum likelihood of a Student-t law for `e`, which
-bounds the influence of any point; what `e` really is does not matter for consistency of `s`.
+features and in ``log(1 + u^2)``.  Both are fitted by maximum likelihood of a Student-t law for
+`e`, which bounds the influence of any point.
 """
 
 from __future__ import annotations
@@ -309,7 +309,7 @@ def _ridge(gram: Floats, right: Floats, size: float) -> tuple[Floats, Floats]:
 
 
 def _promising_pairs(
-    c: Floats, mean: MeanFit, w: Floats, log_scale: Floats, tried: Floats, size: float
+    c: Floats, mean: MeanFit, w: Floats, log_scale: Floats, tried: Flags, size: float
 ) -> Integers:
     """Return the untried products that a score test finds most promising, shape (m, 2)."""
     p = c.shape[0]
@@ -330,7 +330,10 @@ def _promising_pairs(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ScaleFit:
-    """Log-scales: a constant and terms, numbered 0 to p - 1 (features), p to 2p - 1 (even functions)."""
+    """Log-scales: a constant and terms.
+
+    Terms are numbered, 0 to p - 1 for features and p to 2p - 1 for their even functions.
+    """
 
     terms: Integers
     coefficients: Floats

@@ -8,7 +8,7 @@ import numpy as np
 
 from aisle_smc.arrays import Floats, Integers
 from aisle_smc.distributions.moments import effective_count, scale_of
-from aisle_smc.distributions.ordering import explained, improved_order, preferred_order
+from aisle_smc.distributions.ordering import improved_order, likely_orders
 from aisle_smc.distributions.protocol import check_draw, read_points, read_weighted, settle
 from aisle_smc.distributions.regression import Row, even, fit_row, products, quadratic_terms
 from aisle_smc.distributions.univariate import Marginals, fit_marginals, weighted_quantiles
@@ -254,7 +254,6 @@ def find_order(x: Floats, w: Floats, rng: np.random.Generator) -> Integers:
         x, w = x[chosen], w[chosen] / w[chosen].sum()
     size = effective_count(w)
     frame = standardise(x, w)
-    order = preferred_order(explained(frame.points, frame.clipped, frame.even, w), size)
-    if d > FEW:
-        return order
-    return improved_order(order, frame.points, frame.clipped, frame.even, w, size)
+    z, c, h = frame.points, frame.clipped, frame.even
+    orders = likely_orders(z, c, h, w, size)
+    return orders[0] if d > FEW else improved_order(orders, z, c, h, w, size)

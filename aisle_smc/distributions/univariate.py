@@ -189,8 +189,8 @@ def starts(x: Floats, w: Floats, k: int, least: float) -> list[Floats]:
 def condense(x: Floats, w: Floats) -> tuple[Floats, Floats]:
     """Replace points by at most `KNOTS` of them, in increasing order, that stand for neighbours.
 
-    The groups of neighbours are even in ``arcsin sqrt`` of the cumulated weight: narrow in the tails, where
-    single points decide, and nowhere wider than ``pi / 2 KNOTS`` of the mass.
+    The groups of neighbours are even in ``arcsin sqrt`` of the cumulated weight: narrow in the
+    tails, where single points decide, and nowhere with more than ``pi / 2 KNOTS`` of the mass.
     """
     order = np.argsort(x, kind="stable")
     x, w = x[order], w[order]
@@ -210,4 +210,4 @@ def weighted_quantiles(x: Floats, w: Floats, levels: Floats) -> Floats:
     order = np.argsort(x, kind="stable")
     sorted_w = w[order]
     middle = np.cumsum(sorted_w) - 0.5 * sorted_w
-    return np.interp(levels * w.sum(), middle, x[order])
+    return np.asarray(np.interp(levels * w.sum(), middle, x[order]))
