@@ -29,8 +29,8 @@ class Swept:
     acceptance : float
         Mean acceptance probability of the sweeps.
     decorrelation : float
-        Half the mean squared distance from the start, in units of the population's variances:
-        0 for particles that stay, 1 for independent ones.
+        Half the mean squared distance from the start, in units of the population's variance, of
+        the coordinate where it is least: 0 for particles that stay, 1 for independent ones.
     chains : tuple of Points
         The states after each sweep, where they were asked for.
     """
@@ -151,7 +151,8 @@ class Portfolio:
         for k, values in jumps.items():
             merits[k] = float(np.mean(values))
             kernels[k] = kernels[k].rescaled(float(np.mean(taken[k])))
-        apart = float((np.square(points.z - start) / scale).mean())
+        # The slowest coordinate tells whether the population has moved.
+        apart = float((np.square(points.z - start) / scale).mean(axis=0).min())
         return Swept(
             points=points,
             portfolio=Portfolio(

@@ -17,8 +17,10 @@ from aisle_smc.sampling.request import Request, read_request
 from aisle_smc.sampling.result import SampleResult, assemble
 from aisle_smc.sampling.session import Aim, Session
 from aisle_smc.sampling.status import Status
+from aisle_smc.moves import Level
 from aisle_smc.streams import stream
-from aisle_smc.targets import Target, as_target, evaluator
+from aisle_smc.targets import Target, evaluator
+from aisle_smc.tempering import Temperature
 
 __all__ = ["sample"]
 
@@ -43,6 +45,7 @@ def sample(
     progress: bool = True,
     seed: int = 0,
     n: int | None = None,
+    path: Level = Temperature(0.0),  # noqa: B008 - a frozen value
 ) -> SampleResult:
     """Sample a posterior and estimate its evidence."""
     request = read_request(prior, init, bounds, names, seed)
@@ -59,7 +62,7 @@ def sample(
         space=request.space, evaluator=ev, meter=Meter(), offset=request.offset
     )
     session = Session(
-        posterior=posterior, meter=posterior.meter, seed=seed, n=n, base=request.base
+        posterior=posterior, meter=posterior.meter, seed=seed, n=n, base=request.base, path=path
     )
 
     def again(aim: Aim) -> SampleResult:

@@ -17,6 +17,7 @@ from aisle_smc.moves import (
     DifferentialEvolution,
     Hamiltonian,
     Kernel,
+    Level,
     Points,
     Portfolio,
     join,
@@ -34,8 +35,7 @@ from aisle_smc.tempering import (
     Persistent,
     Temperature,
     Tempering,
-    defended,
-    heavy,
+    Threshold,
 )
 from aisle_smc.tempering.levels import next_temperature
 
@@ -110,6 +110,8 @@ class Session:
         Particles of a stage.
     base : Distribution or None
         Where to start instead of the prior.
+    path : Level
+        The level of the base, which says how the path goes on from it.
     """
 
     posterior: Posterior
@@ -117,6 +119,7 @@ class Session:
     seed: int
     n: int
     base: Distribution | None = None
+    path: Level = Temperature(0.0)
     trace: list[Step] = field(default_factory=list)
     watch: Any = None
     explored: tuple[Persistent, Particles, np.random.Generator] | None = None
@@ -193,7 +196,11 @@ class Session:
         assert self.bridge is not None
         if self.explored is None:
             rng = stream(self.seed, EXPLORE)
-            first = Persistent(bridge=self.bridge, portfolio=Portfolio(kernels=self._kernels()))
+            first = Persistent(
+                bridge=self.bridge,
+                portfolio=Portfolio(kernels=self._kernels()),
+                level=self.path,
+            )
             steps = smc(first, self.n, rng, threshold=0.0)
         else:
             stage, particles, rng = self.explored
@@ -207,7 +214,7 @@ class Session:
     def _draw(self, aim: Aim) -> None:
         if self.drawn is None:
             rng = stream(self.seed, DRAW)
-            q = self._proposal(rng)
+            q = self._proposal()
             if q is None:
                 return
             first = Frozen(
@@ -240,12 +247,15 @@ class Session:
                 )
             )
 
-    def _proposal(self, rng: np.random.Generator) -> Distribution | None:
-        """Fit the last proposal to all that was explored."""
-        history, particles = self.history
-        if particles.ess < 4.0 * self.posterior.space.dim:
-            return None
-        return defended(*heavy(history.pool.points.z, particles.log_w), rng)
+    def _proposal(self) -> Distribution | None:
+        """Return the proposal that did best at the target, by draws that it was not fitted to."""
+        history, _ = self.history
+        tried = [
+            (record.efficiency, record.proposal)
+            for record in history.records
+            if record.level.slope >= 1.0 and record.proposal is not None
+        ]
+        return max(tried, key=lambda one: one[0])[1] if tried else None
 
     def _most(self) -> int:
         return int(min(self.meter.left, 10_000_000))
@@ -353,7 +363,12 @@ def copied(rng: np.random.Generator) -> np.random.Generator:
 
 def plans_of(history: History) -> tuple[Any, ...]:
     """Return the stages of an exploration as a sampler without adaptation would repeat them."""
-    plans = [record.plan for record in history.records if record.plan is not None]
+    # A level that leaves out part of the target cannot be left for the target without losing it.
+    plans = [
+        record.plan
+        for record in history.records
+        if record.plan is not None and not isinstance(record.level, Threshold)
+    ]
     first = next((k for k, plan in enumerate(plans) if plan.level.slope >= 1.0), len(plans) - 1)
     return tuple(plans[: first + 1])
 
@@ -373,12 +388,13 @@ def explored_step(stage: Persistent, particles: Particles, meter: Meter) -> Step
     last = history.records[-1]
     earlier = history.records[:-1]
     stays = bool(earlier) and earlier[-1].level.slope >= 1.0
+    nested = isinstance(last.level, Threshold)
     return Step(
-        phase="stay" if stays else "tempering",
+        phase="nested" if nested else "stay" if stays else "tempering",
         evaluations=meter.evaluations,
         log_evidence=particles.log_evidence,
         ess=last.ess,
-        beta=last.level.slope,
+        beta=math.nan if nested else last.level.slope,
         acceptance=last.efficiency if math.isnan(last.acceptance) else last.acceptance,
         seconds=meter.seconds,
         kernel=last.kernel,

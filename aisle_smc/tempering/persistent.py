@@ -11,10 +11,10 @@ import numpy as np
 from aisle_kernels import weights as kernels
 
 from aisle_smc.arrays import Floats
-from aisle_smc.distributions import Defensive, Distribution, StudentT, fit_proposal
+from aisle_smc.distributions import Defensive, StudentT, fit_proposal
 from aisle_smc.moves import Bridge, Independence, Level, Portfolio
 from aisle_smc.particles import Particles
-from aisle_smc.tempering.levels import Temperature, next_temperature
+from aisle_smc.tempering.levels import Temperature, Threshold, next_temperature
 from aisle_smc.tempering.pool import Pool, Source
 from aisle_smc.tempering.standard import Plan
 
@@ -24,6 +24,16 @@ __all__ = ["History", "Persistent", "Record", "defended", "heavy", "sweeps_neede
 WIDE = 2.0
 # Effective points that a proposal needs for each dimension.
 ENOUGH = 4.0
+# Points that a fit on the way, and one at the target, are made to.
+POINTS, POINTS_AT_TARGET = 4000, 20_000
+# A family that did this well is kept for so many stages, and only fitted anew.
+KEEP, KEPT_STAGES = 0.5, 4
+# The path is nested once this many stages have raised the temperature by less than a tenth of
+# what they do on a normal target, sqrt(2 / d) each.
+STALLED, SLOW = 4, 0.14
+# Effective points that a threshold leaves, as a share of a stage; and how much of the target may
+# lie above the last one.
+SHARE, LEFT = 0.4, 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +54,8 @@ class Record:
         Of the Markov moves; NaN if there were none.
     kernel : str
         What moved the particles.
+    proposal : Defensive or None
+        The proposal, if one was tried.
     plan : Plan or None
         How a sampler without adaptation would do the same.
     seconds : float
@@ -57,6 +69,7 @@ class Record:
     acceptance: float = math.nan
     decorrelation: float = math.nan
     kernel: str = ""
+    proposal: Defensive | None = None
     plan: Plan | None = None
     seconds: float = 0.0
 
@@ -79,8 +92,10 @@ class History:
         How many stages a failure costs.
     records : tuple of Record
         One for each stage after the start.
-    proposal : Distribution or None
+    proposal : Defensive or None
         The proposal fitted last.
+    chosen : int
+        Stages since its family was chosen.
     """
 
     pool: Pool
@@ -89,7 +104,8 @@ class History:
     skip: int = 0
     patience: int = 1
     records: tuple[Record, ...] = ()
-    proposal: Distribution | None = None
+    proposal: Defensive | None = None
+    chosen: int = 0
 
 
 def sweeps_needed(sweeps: int, decorrelation: float, wanted: float, most: int) -> int:
@@ -136,6 +152,10 @@ class Persistent:
 
     Notes
     -----
+    Where the temperature hardly rises any more, because a small region is about to outweigh a
+    large one, the path goes on by thresholds of the log-ratio (:class:`Threshold`), which such a
+    transition does not disturb, and comes back to the target at its end.
+
     Run it with ``smc(stage, n, rng, threshold=0.0)``: it draws its particles itself.  The
     estimate of the evidence is consistent but not unbiased, for it reuses points and adapts.
 
@@ -168,18 +188,41 @@ class Persistent:
     def next(self, particles: Particles) -> Persistent | None:
         """Return the stage at the next level, or None after the last one."""
         history = cast(History, particles.x)
-        n = self.n or history.pool.n
-        if self.level.slope < 1.0:
-            beta = next_temperature(
-                particles.log_w,
-                history.pool.points.log_ratio,
-                self.level.slope,
-                self.efficiency,
-            )
-            return replace(self, level=Temperature(beta), n=n)
-        if self.stay <= 0 or not self._improving(history.records):
-            return None
-        return replace(self, stay=self.stay - 1)
+        pool, stage = history.pool, replace(self, n=self.n or history.pool.n)
+        if isinstance(self.level, Threshold):
+            return stage._above(history)
+        if self.level.slope >= 1.0:
+            better = self.stay > 0 and self._improving(history.records)
+            return replace(stage, stay=self.stay - 1) if better else None
+        beta = next_temperature(
+            particles.log_w, pool.points.log_ratio, self.level.slope, self.efficiency
+        )
+        steps = [r.level.slope for r in history.records[-STALLED:]]
+        slow = 1.0 + SLOW / math.sqrt(self.bridge.dim)
+        if len(steps) == STALLED and beta < 1.0 and beta < steps[0] * slow**STALLED:
+            return stage._above(history)
+        return replace(stage, level=Temperature(beta))
+
+    def _above(self, history: History) -> Persistent:
+        """Return the stage of the next threshold, or of the target after the last one."""
+        pool = history.pool
+        log_ratio = pool.points.log_ratio
+        if isinstance(self.level, Threshold):
+            weights = np.empty(pool.n)
+            kernels.normalise(pool.log_weights(Temperature(1.0)), weights)
+            if float(weights[log_ratio > self.level.least].sum()) < LEFT:
+                return replace(self, level=Temperature(1.0))
+        candidates = np.sort(log_ratio[np.isfinite(log_ratio)])
+        low, high = 0, candidates.shape[0] - 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            found = kernels.ess(pool.log_weights(Threshold(float(candidates[middle]))))
+            low, high = (middle, high) if found >= SHARE * self.n else (low, middle)
+        least = float(candidates[low])
+        if isinstance(self.level, Threshold) and least <= self.level.least:
+            # Nothing lies far enough above: the top has been reached.
+            return replace(self, level=Temperature(1.0))
+        return replace(self, level=Threshold(least))
 
     def _improving(self, records: tuple[Record, ...]) -> bool:
         """Say whether the last proposal at the target was better than those before."""
@@ -187,7 +230,7 @@ class Persistent:
         if math.isnan(tried[-1]) or len(tried) < 2:
             return True
         before = [e for e in tried[:-1] if not math.isnan(e)]
-        return tried[-1] < 0.95 and (not before or tried[-1] > 1.1 * max(before))
+        return tried[-1] < 0.9 and (not before or tried[-1] > 1.1 * max(before))
 
     def lookahead(self, particles: Particles) -> None:
         """Return None: the stage draws its particles itself."""
@@ -216,7 +259,15 @@ class Persistent:
         """Fit a proposal to the pool and add draws from it."""
         pool = history.pool
         begun = time.perf_counter()
-        q = defended(*heavy(pool.points.z, log_w), rng)
+        most = POINTS_AT_TARGET if self.level.slope >= 1.0 else POINTS
+        z, weights = heavy(pool.points.z, log_w, most)
+        q, chosen = history.proposal, history.chosen + 1
+        good = bool(history.records) and history.records[-1].efficiency >= KEEP
+        if q is not None and good and chosen < KEPT_STAGES and self.level.slope < 1.0:
+            q = q.fit(z, weights)
+            q = replace(q, safety=wide(z, weights))
+        else:
+            q, chosen = defended(z, weights, rng), 0
         taken = time.perf_counter() - begun
         n = self.n * (self.grow if self.level.slope >= 1.0 else 1)
         points = self.bridge.at(q.sample(n, rng))
@@ -228,6 +279,7 @@ class Persistent:
             history,
             pool=pool.added(points, source),
             proposal=q,
+            chosen=chosen,
             skip=history.patience if failed else 0,
             patience=min(2 * history.patience, 8) if failed else 1,
         )
@@ -235,7 +287,12 @@ class Persistent:
         sweeps = min(max(math.ceil(math.log(0.2) / math.log1p(-min(share, 0.99))), 1), 20)
         plan = Plan(level=self.level, portfolio=kernels_, sweeps=sweeps)
         return history, replace(
-            done, efficiency=share, kernel="proposal", plan=plan, seconds=taken
+            done,
+            efficiency=share,
+            kernel="proposal",
+            proposal=q,
+            plan=plan,
+            seconds=taken,
         )
 
     def _moved(
@@ -279,16 +336,35 @@ def defended(z: Floats, weights: Floats, rng: np.random.Generator) -> Defensive:
     Hesterberg (1995), Weighted average importance sampling and defensive mixture distributions.
     """
     fitted, _ = fit_proposal(z, weights, rng)
+    return Defensive(proposal=fitted, safety=wide(z, weights), share=0.05)
+
+
+def wide(z: Floats, weights: Floats) -> StudentT:
+    """Return a Student-t distribution twice as wide as weighted points."""
     d = z.shape[1]
     whole = StudentT(location=np.zeros(d), root=np.eye(d)).fit(z, weights)
-    return Defensive(proposal=fitted, safety=replace(whole, root=WIDE * whole.root), share=0.05)
+    return replace(whole, root=WIDE * whole.root)
 
 
-def heavy(z: Floats, log_w: Floats) -> tuple[Floats, Floats]:
-    """Return the points that carry all but a millionth of the mass, for fitting."""
+def heavy(z: Floats, log_w: Floats, most: int = POINTS_AT_TARGET) -> tuple[Floats, Floats]:
+    """Return the points that carry all but a millionth of the mass, for fitting.
+
+    Notes
+    -----
+    Of more than `most` points, about that many are kept, by systematic sampling; a point heavier
+    than ``1 / most`` is always among them, and counts as often as it was drawn.
+    """
     weights = np.empty_like(log_w)
     kernels.normalise(log_w, weights)
     order = np.argsort(weights, kind="stable")
     light = int(np.searchsorted(np.cumsum(weights[order]), 1e-6))
     keep = np.sort(order[light:])
-    return z[keep], weights[keep] / weights[keep].sum()
+    z, weights = z[keep], weights[keep] / weights[keep].sum()
+    if weights.shape[0] <= most:
+        return z, weights
+    drawn = np.bincount(
+        np.searchsorted(np.cumsum(weights), (np.arange(most) + 0.5) / most),
+        minlength=weights.shape[0] + 1,
+    )[:-1]
+    kept = np.flatnonzero(drawn)
+    return z[kept], drawn[kept] / drawn[kept].sum()
