@@ -91,7 +91,8 @@ def read_distribution(name: str, value: Any) -> Any:
     name : str
         The parameter.
     value : object
-        SciPy's frozen continuous distribution, returned as it is, or a random variable.
+        SciPy's frozen continuous distribution, returned as it is but for the von Mises one, or a
+        random variable.
 
     Returns
     -------
@@ -103,7 +104,7 @@ def read_distribution(name: str, value: Any) -> Any:
         If it is neither, or not of one variable.
     """
     # Whoever holds a frozen distribution has paid for this import already; others need not.
-    from scipy.stats import rv_continuous, rv_discrete
+    from scipy.stats import rv_continuous, rv_discrete, vonmises, vonmises_line
 
     expected = (
         f"the prior of {name!r} must be a SciPy frozen continuous distribution or a fixed number"
@@ -128,6 +129,9 @@ def read_distribution(name: str, value: Any) -> Any:
         arguments = [*value.args, *value.kwds.values()]
         if any(np.ndim(a) > 0 for a in arguments):
             raise TypeError(_several(expected, repr(dist.name)))
+        if type(dist) is type(vonmises) and dist.name == "vonmises":
+            # SciPy spreads it over the whole line, with infinite mass; this is one turn of it.
+            return vonmises_line(*value.args, **value.kwds)
         return value
     module = getattr(type(value), "__module__", "")
     if module.startswith("scipy.stats") and all(hasattr(value, m) for m in _METHODS):

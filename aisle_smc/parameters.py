@@ -169,6 +169,11 @@ def read_box(bounds: Any, names: Sequence[str] | None) -> dict[str, Any]:
             )
         pairs = dict(bounds)
     else:
+        if not hasattr(bounds, "__iter__") or isinstance(bounds, str):
+            raise TypeError(
+                "bounds must be a dict from names to pairs (low, high) or a sequence of pairs; "
+                f"came {bounds!r}; write for example {{'x': (0.0, 1.0)}}"
+            )
         rows = list(bounds)
         labels = [f"x{j}" for j in range(len(rows))] if names is None else list(names)
         if len(labels) != len(rows) or len(set(labels)) != len(labels):

@@ -163,10 +163,7 @@ class Prior:
         return out
 
     def from_normal(self, z: ArrayLike) -> Array:
-        """Map standard normal coordinates to parameters, so that the prior of `z` is N(0, I).
-
-        Each parameter is ``theta_j = F_j^{-1}(Phi(z_j))``, computed from whichever tail is the
-        smaller.
+        """Map coordinates with prior N(0, I) to parameters, ``theta_j = F_j^{-1}(Phi(z_j))``.
 
         Parameters
         ----------
@@ -180,10 +177,9 @@ class Prior:
 
         Notes
         -----
-        Most families of SciPy take 10 to 50 ns per number; gamma, beta and Student's t take 0.3
-        to 1 us; a distribution without a fast map takes what its own ``ppf`` and ``isf`` take,
-        and is as accurate as they are.  Beyond ``abs(z) = 37.5``, where the normal tail
-        underflows, all but the families that are functions of a normal variable stay put.
+        Most families take 10 to 60 ns per number, gamma, beta and Student's t 0.3 to 1 us.  Others
+        take what their own ``ppf`` and ``isf`` take, and are as accurate.  Beyond
+        ``abs(z) = 37.5``, where the normal tail underflows, most stay put.
 
         Examples
         --------
@@ -222,19 +218,17 @@ class Prior:
     def normal_jacobian(self, z: ArrayLike) -> Array:
         """Return d theta_j / d z_j of `from_normal`, shape (..., d), finite.
 
-        It is ``phi(z_j) / f_j(theta_j)``, formed in logs and from the distance to the nearer end
-        of the support, so that it is accurate in both tails.  Gradients in `theta` turn into
-        gradients in `z` by multiplying with it.
+        It is ``phi(z_j) / f_j(theta_j)``, accurate in both tails.  A gradient in `theta` times it
+        is the gradient in `z`.
         """
         return self._scores().slope(self._columns(z))
 
     def _scores(self) -> NormalScores:
         # Made on first use, since most priors never need it.  Threads that meet here make equal
         # values, so that it does not matter whose is kept.
-        if self._normal is None:
-            object.__setattr__(self, "_normal", read_scores(self.coordinates))
-        assert self._normal is not None
-        return self._normal
+        scores = self._normal or read_scores(self.coordinates)
+        object.__setattr__(self, "_normal", scores)
+        return scores
 
     def unconstrain(self, values: ArrayLike) -> Array:
         """Map parameters to unconstrained coordinates.
@@ -304,8 +298,7 @@ class Prior:
         Notes
         -----
         One point, the case that counts in Markov chain Monte Carlo, skips the argument handling
-        of SciPy's ``logpdf``, about ten times the cost of the density itself; the two agree to
-        rounding.
+        of SciPy's ``logpdf``, ten times as dear as the density; the two agree to rounding.
         """
         z = self._columns(z)
         if z.ndim == 1:

@@ -16,11 +16,13 @@ from aisle_smc.normal_scores.tails import LOG_ROOT_2PI, Array, tail
 
 def _halves(z: Array, low: Any, high: Any, *shapes: Array, skip: Any = False) -> Any:
     """Call one inverse where z < 0 and the other elsewhere: they are too slow to call both."""
+    # Chosen by indices: SciPy's functions corrupt memory when given `where=` (1.17, NumPy 2.4).
     share = tail(z)
-    left = z < 0.0
     out = np.full_like(share, np.nan)
-    low(*shapes, share, out=out, where=left & ~np.asarray(skip))
-    high(*shapes, share, out=out, where=~left & ~np.asarray(skip))
+    for side, inverse in ((z < 0.0, low), (z >= 0.0, high)):
+        chosen = side & ~np.asarray(skip)
+        full = (np.broadcast_to(shape, z.shape)[chosen] for shape in shapes)
+        out[chosen] = inverse(*full, share[chosen])
     return out
 
 

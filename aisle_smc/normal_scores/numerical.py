@@ -7,6 +7,7 @@ method on ``Phi^{-1}(F(theta)) = z``, an equation that is close to linear, insid
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,8 @@ from aisle_smc.frozen import describe
 from aisle_smc.normal_scores.tails import LIMIT, LOG_ROOT_2PI
 
 _TRUST = 1e-6  # how far a node may be from its own score
-_CLOSE = 1e-12
-_STEPS = 100
+_CLOSE = 1e-7
+_STEPS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,27 +80,26 @@ class Numerical:
             a = np.where(miss < 0.0, at, low[todo])
             b = np.where(miss > 0.0, at, high[todo])
             new = at - miss * _slopes(distribution, aim + miss, at)
-            new = np.where((a < new) & (new < b), new, 0.5 * (a + b))
+            new = np.where((a <= new) & (new <= b), new, 0.5 * (a + b))
             theta[todo], low[todo], high[todo] = new, a, b
-            # The step was taken from a point already close: Newton's method has squared the rest.
-            open_still = (np.abs(miss) > _CLOSE * (1.0 + np.abs(aim))) & (new != at)
-            todo[todo] = open_still
+            # A step from so near has squared the miss, and no step helps against the rounding of
+            # a tail that is computed as one less the other.
+            noise = 1e-15 / (np.exp(-0.5 * aim * aim) + 1e-300)
+            todo[todo] = (np.abs(miss) > _CLOSE + noise) & (new != at)
         return theta
 
 
 def read_numerical(column: int, coordinate: Coordinate) -> Numerical:
     """Find out how far the functions of a distribution can be trusted."""
-    from scipy.stats import rv_continuous
-
     distribution = coordinate.distribution
-    own = type(distribution.dist)
-    search = issubclass(own, rv_continuous) and own._ppf is rv_continuous._ppf
+    search = not _has(distribution, "_ppf")
     far = 8.0 if search else LIMIT
     nodes = np.concatenate([np.arange(-far, 0.0, 0.5), np.arange(0.0, far + 0.25, 0.5)])
-    values = _quantiles(distribution, nodes)
-    good = coordinate.inside(values)
-    good[good] = np.abs(_scores(distribution, values[good]) - nodes[good]) < _TRUST
-    good[1:] &= np.diff(values) > 0.0
+    values, quiet = _probe(distribution, nodes)
+    with np.errstate(all="ignore"):
+        good = coordinate.inside(values) & quiet
+        good[good] = np.abs(_scores(distribution, values[good]) - nodes[good]) < _TRUST
+        good[1:] &= np.diff(values) > 0.0
     middle = int(np.argmin(np.abs(nodes)))
     bad_below, bad_above = np.flatnonzero(~good[:middle]), np.flatnonzero(~good[middle + 1 :])
     first = int(bad_below[-1]) + 1 if bad_below.size else 0
@@ -119,6 +119,21 @@ def read_numerical(column: int, coordinate: Coordinate) -> Numerical:
     )
 
 
+def _probe(distribution: Any, nodes: Array) -> tuple[Array, Any]:
+    """Return the quantiles at nodes, and whether they came without a warning."""
+    with warnings.catch_warnings(record=True) as said, np.errstate(all="ignore"):
+        warnings.simplefilter("always")
+        values = _quantiles(distribution, nodes)
+        if not said:
+            return values, np.full(nodes.shape, True)
+        quiet = []
+        for node in nodes:
+            said.clear()
+            _quantiles(distribution, np.array([node]))
+            quiet.append(not said)
+    return values, np.array(quiet)
+
+
 def _quantiles(distribution: Any, z: Array) -> Array:
     left = z < 0.0
     theta = np.empty_like(z)
@@ -128,8 +143,21 @@ def _quantiles(distribution: Any, z: Array) -> Array:
 
 
 def _scores(distribution: Any, theta: Array) -> Any:
-    low, high = distribution.logcdf(theta), distribution.logsf(theta)
+    # SciPy's own fallback for these logs searches for the median, once for each value.
+    logs = _has(distribution, "_logcdf"), _has(distribution, "_logsf")
+    low = distribution.logcdf(theta) if logs[0] else np.log(distribution.cdf(theta))
+    high = distribution.logsf(theta) if logs[1] else np.log(distribution.sf(theta))
     return np.where(low < high, sp.ndtri_exp(low), -sp.ndtri_exp(high))
+
+
+def _has(distribution: Any, method: str) -> bool:
+    """Tell whether a distribution brings its own version of a method of `rv_continuous`."""
+    from scipy.stats import rv_continuous
+
+    own = type(distribution.dist)
+    if not issubclass(own, rv_continuous):
+        return True  # a random variable
+    return getattr(own, method) is not getattr(rv_continuous, method)
 
 
 def _slopes(distribution: Any, z: Array, theta: Array) -> Any:
