@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 from aisle_kernels._jit import specialised
 
-from aisle_smc.arrays import Array, Floats
+from aisle_smc.arrays import Floats
 from aisle_smc.targets.calls import Call
 from aisle_smc.targets.dialects import Rows
 from aisle_smc.targets.faults import Fault
 from aisle_smc.targets.forms import Form, Part
 
 __all__ = ["Compiled", "compile_rows", "shapes_of"]
+
+# Points whose values may share a vector.
+_CHUNK = 16
 
 # The parts of what a function returned: the shape of a number or an array, a list for a tuple.
 Shapes = tuple[int, ...] | list["Shapes"] | None
@@ -32,33 +35,24 @@ class Compiled:
     form: Form
     loop: Callable[..., None]
     name: str = "compiled"
-    chunk: int = 256
+    chunk: int = _CHUNK
 
     def evaluate(self, theta: Floats, part: Part) -> Fault | None:
-        """Call the loop for one chunk after the other."""
-        n = theta.shape[0]
-        theta = np.ascontiguousarray(theta)
-        for first in range(0, n, self.chunk):
-            last = min(first + self.chunk, n)
-            try:
-                self.loop(theta[first:last], *self._outputs(part.span(first, last)))
-            except Exception as error:
-                # Where it was is lost; called alone, the first point that fails says so again.
-                # What came before it was stored.
-                rows = Rows(self.call, self.form)
-                fault = rows.evaluate(theta[first:last], self.form.empty(last - first))
-                if fault is None:
-                    fault = Fault(row=0, rows=last - first, error=error, raised=True)
-                fault.row += first
-                return fault
-        return None
-
-    def _outputs(self, part: Part) -> list[Array]:
-        arrays = [part.log_density] if self.form.density else []
-        arrays += [part.gradients] if self.form.gradient else []
+        """Call the loop."""
+        outputs = [part.log_density] if self.form.density else []
+        outputs += [part.gradients] if self.form.gradient else []
         if self.form.blobs is not None and part.blobs is not None:
-            arrays += self.form.blobs.columns(part.blobs)
-        return [array for array in arrays if array is not None]
+            outputs += self.form.blobs.columns(part.blobs)
+        try:
+            self.loop(np.ascontiguousarray(theta), *outputs)
+        except Exception as error:
+            # Where it happened is lost; called alone, the first point that fails says so again.
+            # The loop had stored what came before it.
+            fault = Rows(self.call, self.form).evaluate(theta, self.form.empty(theta.shape[0]))
+            if fault is None:
+                return Fault(row=0, known=0, rows=theta.shape[0], error=error, raised=True)
+            return fault
+        return None
 
 
 def shapes_of(value: Any) -> Shapes:
@@ -101,16 +95,24 @@ def compile_rows(call: Call, form: Form, shapes: Shapes) -> Compiled:
     if call.leading is not None:
         arguments = [f"theta[i, {j}]" for j in call.leading]
         arguments += [f"{name}=theta[i, {j}]" for name, j in call.named]
+    names = ", ".join(["theta", *outputs])
     source = "\n".join(
         [
-            f"def rows(theta, {', '.join(outputs)}):",
-            f"    row = empty({form.k})",
-            "    for i in range(theta.shape[0]):",
+            # The compiler may put neighbours into one vector and the last few points into none,
+            # and a vector's exp can differ from a number's: chunks make that the same always.
+            f"def chunk({names}, row, first, last):",
+            "    for i in range(first, last):",
             # The function may write into its argument; theta belongs to the caller.
             f"        for j in range({form.k}):",
             "            row[j] = theta[i, j]",
             f"        value = function({', '.join(arguments)})",
             *(f"        {line}" for line in lines),
+            "",
+            "",
+            f"def rows({names}):",
+            f"    row = empty({form.k})",
+            f"    for first in range(0, theta.shape[0], {_CHUNK}):",
+            f"        chunk({names}, row, first, min(first + {_CHUNK}, theta.shape[0]))",
             "",
         ]
     )
@@ -124,6 +126,7 @@ def _loop(function: Callable[..., Any], source: str) -> Callable[..., None]:
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     namespace: dict[str, Any] = {"function": function, "empty": np.empty}
     exec(compile(source, filename, "exec"), namespace)
+    namespace["chunk"] = specialised(namespace["chunk"])
     return specialised(namespace["rows"])  # type: ignore[no-any-return]
 
 

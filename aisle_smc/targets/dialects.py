@@ -33,7 +33,7 @@ class Dialect(Protocol):
         """What the function returns."""
 
     def evaluate(self, theta: Floats, part: Part) -> Fault | None:
-        """Fill `part`; if that fails, all points before the row of the fault are filled."""
+        """Fill `part`; if that fails, the points that the fault says are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ class Rows:
             try:
                 value = self.call.row(theta[i])
             except Exception as error:
-                return Fault(row=i, error=error, raised=True)
+                return Fault(row=i, known=i, error=error, raised=True)
             try:
                 self.form.read(value, part, i)
             except (TypeError, ValueError) as error:
-                return Fault(row=i, error=error)
+                return Fault(row=i, known=i, error=error)
         return None
 
 
@@ -70,7 +70,7 @@ class Batches:
     call: Calling
     form: Form
     name: str = "vectorised"
-    chunk: int = 512
+    chunk: int = 256
     rows: Rows | None = None
 
     def evaluate(self, theta: Floats, part: Part) -> Fault | None:
@@ -80,8 +80,7 @@ class Batches:
             last = min(first + self.chunk, n)
             fault = self._evaluate_chunk(theta[first:last], part.span(first, last))
             if fault is not None:
-                fault.row += first
-                return fault
+                return fault.moved(first)
         return None
 
     def _evaluate_chunk(self, theta: Floats, part: Part) -> Fault | None:
@@ -96,5 +95,5 @@ class Batches:
         except (TypeError, ValueError) as error:
             if self.rows is not None:
                 return self.rows.evaluate(theta, part)
-            return Fault(row=0, rows=theta.shape[0], error=error)
+            return Fault(row=0, known=0, rows=theta.shape[0], error=error)
         return None

@@ -214,19 +214,19 @@ class Evaluator:
             if self._journal is not None and good:
                 self._journal.append(batch, first, points[first : first + good], part)
             if outcome.fault is not None:
-                outcome.fault.row += first
-                if fault is None or outcome.fault.row < fault.row:
-                    fault = outcome.fault
+                moved = outcome.fault.moved(first)
+                if fault is None or moved.row < fault.row:
+                    fault = moved
             elif last > first:
                 self._cost = 0.9 * self._cost + 0.1 * outcome.seconds / (last - first)
         if fault is not None:
-            raise fault.report(points, self.names, self.functions(which))
+            raise fault.report(points, self.names, self._functions(which))
         assert whole.log_density is not None
         return Evaluation(
             log_density=whole.log_density, blobs=whole.blobs, gradients=whole.gradients
         )
 
-    def functions(self, which: int) -> list[Callable[..., Any]]:
+    def _functions(self, which: int) -> list[Callable[..., Any]]:
         """Return the user's functions that make up a work, in order."""
         target = self.target
         slope = target.gradient or target.value_and_gradient or target.function

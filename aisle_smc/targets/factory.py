@@ -51,7 +51,7 @@ def evaluator(
     workers : int, optional
         Threads (compiled, vectorised and torch functions) or processes (Python functions) to
         share the work; None takes all cores for compiled functions, and for Python functions
-        that cost more than a third of a millisecond.  Values do not depend on it.
+        that cost more than half a millisecond.  Values do not depend on it.
     journal : Journal, optional
         Where evaluations are kept; the evaluator closes it.
 
@@ -85,9 +85,9 @@ def evaluator(
     ...     return -0.5 * (mu / sigma) ** 2 - np.log(sigma)
     >>> probe = np.array([[0.0, 1.0], [1.0, 2.0]])
     >>> with evaluator(log_density, ["mu", "sigma"], probe) as evaluate:
-    ...     found = evaluate([[0.0, 1.0], [2.0, 1.0], [1.0, 0.5]])
+    ...     found = evaluate([[1.0, 1.0], [2.0, 1.0], [1.0, 0.5]])
     >>> evaluate.dialect, evaluate.calls, found.log_density.round(3).tolist()
-    ('vectorised', 3, [0.0, -2.0, -1.307])
+    ('vectorised', 3, [-0.5, -2.0, -1.307])
     """
     target = as_target(target)
     names = _names(names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aisle_smc.arrays import Floats
@@ -15,14 +15,16 @@ from aisle_smc.targets.calls import show_point, where
 __all__ = ["Fault", "first_failing"]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """Why the points from ``row`` on have no value.
 
     Attributes
     ----------
     row, rows : int
-        The first point without a value, and how many points the call at fault was for.
+        The point to blame, and how many from there on if it is not to blame alone.
+    known : int
+        How many points before it have values: all, or those in whole chunks.
     error : Exception
         What the function raised, or what is wrong with what it returned.
     raised : bool
@@ -34,22 +36,28 @@ class Fault:
     """
 
     row: int
+    known: int
     error: Exception
     rows: int = 1
     raised: bool = False
     bad: tuple[int, float] | None = None
     by: int = 0
 
+    def moved(self, first: int) -> Fault:
+        """Return the fault with its points counted from `first` points before."""
+        return replace(self, row=self.row + first, known=self.known + first)
+
     def portable(self) -> Fault:
         """Return the same fault in a form that reaches another process."""
+        error = self.error
         if self.raised:
-            text = "".join(traceback.format_exception(self.error))
+            text = "".join(traceback.format_exception(error))
             try:
-                pickle.loads(pickle.dumps(self.error))
+                pickle.loads(pickle.dumps(error))
             except Exception:
-                self.error = RuntimeError(f"{type(self.error).__name__}: {self.error}")
-            self.error.add_note(f"In the worker process:\n{text}")
-        return self
+                error = RuntimeError(f"{type(error).__name__}: {error}")
+            error.add_note(f"In the worker process:\n{text}")
+        return replace(self, error=error)
 
     def report(
         self, points: Floats, names: Sequence[str], functions: Sequence[Callable[..., Any]]
@@ -88,12 +96,12 @@ class Fault:
             )
         else:
             error = type(self.error)(f"{name} must return {self.error}, at {at}")
-        error.__cause__ = self.error
+        error.__cause__ = self.error if self.bad is None else None
         return error
 
 
 def first_failing(call: Callable[[Floats], Any], theta: Floats, error: Exception) -> Fault:
-    """Return the fault of the first point for which a call for many points fails.
+    """Return the fault of the first point for which a call for many points fails, none known.
 
     Parameters
     ----------
@@ -121,6 +129,6 @@ def first_failing(call: Callable[[Floats], Any], theta: Floats, error: Exception
         call(theta[first:last])
     except Exception as raised:
         found = raised
-        return Fault(row=first, error=found, raised=True)
+        return Fault(row=first, known=0, error=found, raised=True)
     # The point does not fail alone: only all of them together do.
-    return Fault(row=0, rows=theta.shape[0], error=error, raised=True)
+    return Fault(row=0, known=0, rows=theta.shape[0], error=error, raised=True)

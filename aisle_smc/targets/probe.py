@@ -176,47 +176,53 @@ def _look(
 ) -> _Look:
     """Call a function in all ways."""
     compiled = is_jitted(function)
-    several = _windows(probe, form.k)
-    rows = [] if vectorized else [_by_rows(way, several, form) for way in ways]
+    nested = _nested(probe, form.k)
+    rows = [] if vectorized else [_by_rows(way, nested, form) for way in ways]
     row = next((trial for trial in rows if trial.works), None)
     batches: list[Trial] = []
     if vectorized is not False and not (compiled and row is not None):
-        points = several[0] if row is None else row.points
+        points = nested[0] if row is None else row.points
         batches = [_by_batch(way, points, form, alone=row is None) for way in ways]
     batch = next((trial for trial in batches if trial.works), None)
     failed = [trial for trial in [*rows, *batches] if not trial.works]
     return _Look(row, batch, failed, compiled)
 
 
-def _windows(probe: Floats, k: int) -> list[Floats]:
-    """Return different points a few at a time, never as many as there are parameters."""
-    n = 3 if k != 3 else 4
+def _nested(probe: Floats, k: int) -> list[Floats]:
+    """Return different points, few and then more, never as many as there are parameters."""
+    n = next(n for n in (3, 4, 5) if k % n or k > _LOOKS * n)
     _, index = np.unique(probe, axis=0, return_index=True)
     rows = probe[np.sort(index)]
-    m = rows.shape[0]
-    starts = range(0, min(m, _LOOKS * n), n)
-    return [np.ascontiguousarray(rows[(start + np.arange(n)) % m]) for start in starts]
+    looks = min(_LOOKS, -(-rows.shape[0] // n))
+    return [
+        np.ascontiguousarray(rows[np.arange(n * (look + 1)) % rows.shape[0]])
+        for look in range(looks)
+    ]
 
 
-def _by_rows(call: Calling, several: Sequence[Floats], form: Form) -> Trial:
+def _by_rows(call: Calling, nested: Sequence[Floats], form: Form) -> Trial:
     """Call a function for single points, for more of them if the first tell nothing."""
-    trial = _by_rows_at(call, several[0], form)
-    for points in several[1:]:
+    values: list[Any] = []
+    seconds = np.inf
+    trial = None
+    for points in nested:
+        for i in range(len(values), points.shape[0]):
+            start = time.perf_counter()
+            try:
+                values.append(call.row(points[i]))
+            except Exception as error:
+                return Trial(call, points[i : i + 1], False, error=error, raised=True)
+            seconds = min(seconds, time.perf_counter() - start)
+        trial = _read_rows(call, points, values, form, seconds)
         if not trial.works or trial.tells:
             break
-        trial = _by_rows_at(call, points, form)
+    assert trial is not None
     return trial
 
 
-def _by_rows_at(call: Calling, points: Floats, form: Form) -> Trial:
-    values, seconds = [], []
-    for i in range(points.shape[0]):
-        start = time.perf_counter()
-        try:
-            values.append(call.row(points[i]))
-        except Exception as error:
-            return Trial(call, points[i : i + 1], False, error=error, raised=True)
-        seconds.append(time.perf_counter() - start)
+def _read_rows(
+    call: Calling, points: Floats, values: Sequence[Any], form: Form, seconds: float
+) -> Trial:
     i = 0
     try:
         form = replace(form, blobs=layout([form.split(value)[2] for value in values]))
@@ -225,7 +231,7 @@ def _by_rows_at(call: Calling, points: Floats, form: Form) -> Trial:
             form.read(value, part, i)
     except (TypeError, ValueError) as error:
         return Trial(call, points[i : i + 1], False, error=error)
-    return Trial(call, points, False, tuple(values), form, part, min(seconds))
+    return Trial(call, points, False, tuple(values), form, part, seconds)
 
 
 def _by_batch(call: Calling, points: Floats, form: Form, *, alone: bool) -> Trial:

@@ -167,31 +167,31 @@ class RecordFile:
 
     def _read_head(self, fingerprint: dict[str, str]) -> int:
         """Compare the head of the file with this run, or write it; return where it ends."""
-        front = len(_MAGIC) + _SIZES.size
-        begin = self._read(0, front)
-        if not begin.startswith(_MAGIC[: len(begin)]):
+        text = json.dumps(fingerprint).encode()
+        mine = _MAGIC + _SIZES.pack(len(text), zlib.crc32(text)) + text
+        found = self._read(0, len(mine))
+        if len(found) < len(mine) and mine.startswith(found):
+            # Empty, or its writer died before it had written this much.
+            self._end = 0
+            self._write(mine)
+            self.sync()
+            return len(mine)
+        if not found.startswith(_MAGIC):
             raise ValueError(
-                f"{self.path} must be a journal of evaluations; it starts with {begin[:16]!r}; "
+                f"{self.path} must be a journal of evaluations; it starts with {found[:16]!r}; "
                 "choose another file name, or delete the file to start afresh"
             )
-        if len(begin) == front:
-            length, crc = _SIZES.unpack(begin[len(_MAGIC) :])
-            text = self._read(front, length)
-            if len(text) == length:
-                if zlib.crc32(text) != crc:
-                    raise ValueError(
-                        f"{self.path} is damaged: the {length} bytes that say what it was made "
-                        "from do not match their checksum; restore a copy, or delete the file"
-                    )
-                compare(self.path, json.loads(text), fingerprint)
-                return front + int(length)
-        # Empty, or its writer died before it had written this much.
-        text = json.dumps(fingerprint).encode()
-        self._end = 0
-        self._write(_MAGIC + _SIZES.pack(len(text), zlib.crc32(text)) + text)
-        os.ftruncate(self._file, front + len(text))
-        self.sync()
-        return front + len(text)
+        front = len(_MAGIC) + _SIZES.size
+        sizes = self._read(len(_MAGIC), _SIZES.size)
+        length, crc = _SIZES.unpack(sizes) if len(sizes) == _SIZES.size else (0, 1)
+        text = self._read(front, length)
+        if zlib.crc32(text) != crc:
+            raise ValueError(
+                f"{self.path} is damaged: the {length} bytes that say what it was made from do "
+                "not match their checksum; restore a copy, or delete the file to start afresh"
+            )
+        compare(self.path, json.loads(text), fingerprint)
+        return front + int(length)
 
     def _record_at(self, start: int, size: int) -> Record | None:
         front = self._read(start, _FRONT)

@@ -64,7 +64,7 @@ class Autograd:
     @property
     def chunk(self) -> int:
         """Points evaluated together."""
-        return 512 if self.batched else 1
+        return 256 if self.batched else 1
 
     def evaluate(self, theta: Floats, part: Part) -> Fault | None:
         """Evaluate one chunk after the other."""
@@ -74,13 +74,14 @@ class Autograd:
             try:
                 value = self.differentiate(chunk if self.batched else chunk[0])
             except Exception as error:
-                fault = first_failing(self.differentiate, chunk, error)
-                fault.row += first
-                return fault
+                call = (
+                    self.differentiate if self.batched else lambda one: self.differentiate(one[0])
+                )
+                return first_failing(call, chunk, error).moved(first)
             try:
                 self.form.read(value, span, None if self.batched else 0)
             except (TypeError, ValueError) as error:
-                return Fault(row=first, rows=chunk.shape[0], error=error)
+                return Fault(row=first, known=first, rows=chunk.shape[0], error=error)
         return None
 
     def differentiate(self, theta: Floats) -> tuple[Any, ...]:

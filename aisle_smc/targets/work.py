@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,11 +18,11 @@ __all__ = ["Outcome", "Work", "spans"]
 Span = tuple[int, int]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What evaluating some points gave.
 
-    ``part`` holds the points before the fault, all of them if there is none; ``seconds`` is the
+    ``part`` holds the points known before the fault, all if there is none; ``seconds`` is the
     time spent in the user's functions and in calling them.
     """
 
@@ -32,9 +32,7 @@ class Outcome:
 
     def portable(self) -> Outcome:
         """Return the same outcome in a form that reaches another process."""
-        if self.fault is not None:
-            self.fault.portable()
-        return self
+        return self if self.fault is None else replace(self, fault=self.fault.portable())
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +57,19 @@ class Work:
         """Evaluate points of shape (n, k), a whole number of chunks or the end of a batch."""
         n = theta.shape[0]
         part = self.form.empty(n)
-        fault = None
+        fault, known = None, n
         start = time.perf_counter()
         for by, dialect in enumerate(self.dialects):
             # What comes after a fault is lost, but chunks stay whole.
-            needed = n if fault is None else -(-fault.row // dialect.chunk) * dialect.chunk
-            mine = Part(part.log_density, part.gradients, part.blobs if by == 0 else None)
-            found = dialect.evaluate(theta[:needed], mine.span(0, min(needed, n)))
-            if found is not None and (fault is None or found.row < fault.row):
-                found.by = by
-                fault = found
+            needed = min(-(-known // dialect.chunk) * dialect.chunk, n)
+            found = dialect.evaluate(theta[:needed], part.span(0, needed))
+            if found is not None and found.known <= known:
+                fault, known = replace(found, by=by), found.known
         seconds = time.perf_counter() - start
-        good = n if fault is None else fault.row
-        fault = _not_finite(part.span(0, good), len(self.dialects) - 1) or fault
-        return Outcome(part if fault is None else part.span(0, fault.row), fault, seconds)
+        found = _not_finite(part.span(0, known), len(self.dialects) - 1)
+        if found is not None:
+            fault, known = found, found.known
+        return Outcome(part.span(0, known), fault, seconds)
 
 
 def _not_finite(part: Part, slope: int) -> Fault | None:
@@ -92,7 +89,11 @@ def _not_finite(part: Part, slope: int) -> Fault | None:
     j = int(parameter[row])
     value = log_density[row] if j < 0 else part.gradients[row, j]  # type: ignore[index]
     return Fault(
-        row=row, error=ArithmeticError(f"{value}"), bad=(j, float(value)), by=0 if j < 0 else slope
+        row=row,
+        known=row,
+        error=ArithmeticError(f"{value}"),
+        bad=(j, float(value)),
+        by=0 if j < 0 else slope,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
@@ -19,7 +20,7 @@ from aisle_smc.targets.work import Outcome, Span, Work
 __all__ = ["Crew", "Processes", "Serial", "Threads", "hire"]
 
 # What makes processes worth their start when nobody asked for them: seconds for one point.
-_POINT_SECONDS = 3e-4
+_POINT_SECONDS = 5e-4
 # What makes a batch worth waking workers for when nobody asked for them: seconds for it all.
 _THREADS_SECONDS, _PROCESSES_SECONDS = 2e-3, 2e-2
 
@@ -178,7 +179,6 @@ def _gather(
     finally:
         for future in running:
             future.cancel()
-        wait(running)
 
 
 def hire(works: Sequence[Work], seconds: float, workers: int | None) -> tuple[Crew, str]:
@@ -210,14 +210,14 @@ def hire(works: Sequence[Work], seconds: float, workers: int | None) -> tuple[Cr
     if workers is None and seconds < _POINT_SECONDS:
         return serial, ""
     try:
-        from joblib.externals import cloudpickle
+        from joblib.externals.loky.backend.reduction import dumps
     except ImportError:
         return serial, (
             "joblib is not installed, so that Python functions are evaluated in one process: "
             "pip install aisle-smc[batch]"
         )
     try:
-        payload: bytes = cloudpickle.dumps(tuple(works))
+        payload = bytes(dumps(tuple(works)))  # by cloudpickle: lambdas and closures too
     except Exception as error:
         reason = (
             f"the function cannot be sent to worker processes: {type(error).__name__}: {error}"
@@ -242,9 +242,7 @@ def _receive(payload: bytes) -> None:
 def _work_away(which: int, theta: Floats, errors: Any) -> Outcome:
     """Evaluate points in a worker process."""
     if "works" not in _received:
-        from joblib.externals import cloudpickle
-
-        _received["works"] = cloudpickle.loads(_received["payload"])
+        _received["works"] = pickle.loads(_received["payload"])
     works: Sequence[Callable[[Floats], Outcome]] = _received["works"]
     with np.errstate(**errors):
         return works[which](theta).portable()
