@@ -114,7 +114,9 @@ def beta(z: Array, a: Array, b: Array) -> Any:
     series = np.where(np.isnan(low), -high, low)
     s = _halves(z, sp.betaincinv, sp.betainccinv, a, b, skip=~np.isnan(series))
     s = np.where(np.isnan(series), s, series)
-    beyond = s > 0.5
+    # From 0.9 on, 1 - x would lose a digit or more.
+    beyond = s > 0.9
+    s = np.where((s > 0.5) & ~beyond, s - 1.0, s)
     if beyond.any():
         y = _halves(z, sp.betainccinv, sp.betaincinv, b, a, skip=~beyond)
         s = np.where(beyond, -y, s)
