@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
+import numpy.typing as npt
 from scipy.special import ndtri
 
 from aisle_smc.arrays import Floats
 from aisle_smc.distributions.moments import effective_count
 
 __all__ = ["dependent_blocks"]
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
 
 FEATURES = 6
 # Chance of a false link anywhere among independent coordinates.
@@ -62,5 +64,21 @@ def dependent_blocks(x: Floats, w: Floats) -> tuple[tuple[int, ...], ...]:
     strongest = correlation.max(axis=(1, 3))
     tests = FEATURES**2 * max(d * (d - 1) // 2, 1)
     threshold = -float(ndtri(0.5 * FALSE_LINK / tests)) / math.sqrt(effective_count(w))
-    found, label = connected_components(csr_array(strongest > threshold), directed=False)
-    return tuple(tuple(np.flatnonzero(label == b).tolist()) for b in range(found))
+    return _components(strongest > threshold)
+
+
+def _components(linked: Mask) -> tuple[tuple[int, ...], ...]:
+    """Return the connected components of a graph given by its adjacency matrix."""
+    left = np.ones(linked.shape[0], dtype=bool)
+    found = []
+    while left.any():
+        block = np.zeros_like(left)
+        block[np.argmax(left)] = True
+        while True:
+            wider = block | linked[block].any(axis=0)
+            if (wider == block).all():
+                break
+            block = wider
+        found.append(tuple(np.flatnonzero(block).tolist()))
+        left &= ~block
+    return tuple(found)

@@ -107,7 +107,7 @@ class Gaussian:
 
         Notes
         -----
-        With fewer than three effective points per dimension the covariance is drawn towards its
+        With fewer than two effective points per dimension the covariance is drawn towards its
         diagonal, in proportion to what is missing.
         """
         x, w = read_weighted(x, weights, self.dim)

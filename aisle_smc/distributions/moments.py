@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from aisle_kernels import student as kernels
-from scipy.linalg.lapack import dtrtri
 
 from aisle_smc.arrays import Floats
 
@@ -21,7 +20,7 @@ __all__ = [
 ]
 
 # Below this many effective points per dimension a covariance is drawn towards its diagonal.
-ENOUGH = 3.0
+ENOUGH = 2.0
 # A conditional standard deviation is never less than this share of the marginal one.
 THINNEST = 1e-6
 
@@ -46,9 +45,11 @@ def weighted_moments(x: Floats, w: Floats) -> tuple[Floats, Floats]:
 
 
 def inverse_root(root: Floats) -> Floats:
-    """Return the inverse of a lower-triangular matrix, lower triangular as well."""
-    inverse, _ = dtrtri(root, lower=1)
-    return np.ascontiguousarray(inverse)
+    """Return the inverses of lower-triangular matrices (..., d, d), lower triangular as well."""
+    out = np.zeros(root.shape)
+    d = root.shape[-1]
+    kernels.invert_lower(root.reshape(-1, d, d), out.reshape(-1, d, d))
+    return out
 
 
 def whiten(x: Floats, centre: Floats, root: Floats) -> Floats:
@@ -129,9 +130,9 @@ def shrunk_moments(x: Floats, w: Floats) -> tuple[Floats, Floats]:
 
     With effective count ``m = 1 / sum w^2`` the covariance is
 
-        (1 - s) S + s diag(S),      s = max(0, 1 - m / (3 (d + 1))),
+        (1 - s) S + s diag(S),      s = max(0, 1 - m / (2 (d + 1))),
 
-    the sample covariance as soon as there are three effective points per dimension.
+    the sample covariance as soon as there are two effective points per dimension.
 
     Parameters
     ----------

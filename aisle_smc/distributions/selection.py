@@ -20,6 +20,7 @@ from aisle_smc.distributions.mixture_fit import (
     without_negligible,
 )
 from aisle_smc.distributions.protocol import Distribution, check_draw, read_weighted
+from aisle_smc.distributions.triangular import fit_triangular
 
 __all__ = ["fit_proposal"]
 
@@ -61,7 +62,8 @@ def fit_proposal(
     -----
     The families: a mixture of Student-t distributions (:func:`fit_mixture`); up to four elliptical
     distributions of any radius, for shells; a product over blocks of dependent coordinates
-    (:func:`fit_independent`), if there is more than one block.
+    (:func:`fit_independent`), if there is more than one block; a triangular map with quadratic
+    terms (:func:`fit_triangular`), for bananas and funnels.
 
     Examples
     --------
@@ -98,4 +100,5 @@ def _families(x: Floats, w: Floats) -> dict[str, Fit]:
     families["elliptical"] = fit_elliptical_mixture
     if len(dependent_blocks(x, w)) > 1:
         families["independent blocks"] = fit_independent
+    families["triangular"] = fit_triangular
     return families

@@ -17,11 +17,12 @@ __all__ = ["Evaluator", "Parts", "calibrated", "em", "join", "one_part", "start"
 
 LOWEST_DF = 3.0
 HIGHEST_DF = 1000.0
-# A weak prior on log df, normal about log 20 with standard deviation 2, in units of one point: it
+# A weak prior on log df, normal about log 8 with standard deviation 2, in units of one point: it
 # only matters where the data say nothing, as for Gaussian points.
-TYPICAL_LOG_DF = math.log(20.0)
+TYPICAL_LOG_DF = math.log(8.0)
 LOG_DF_PRECISION = 0.25
 CALIBRATION_STEPS = 6
+CALIBRATION_DF = 50.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +54,7 @@ class Parts:
     @property
     def inverse(self) -> Floats:
         """Inverse roots, shape (k, d, d)."""
-        out = np.empty(self.root.shape)
-        for k in range(self.k):
-            out[k] = inverse_root(self.root[k])
-        return out
+        return inverse_root(self.root)
 
     @property
     def level(self) -> Floats:
@@ -277,7 +275,8 @@ def calibrated(x: Floats, w: Floats, parts: Parts) -> Parts:
     d = x.shape[1]
     shares = share_out(x, w, parts)
     far = unseen(shares, parts.df, d)
-    df, size = parts.df, np.ones(parts.k)
+    # From a middling value any other one is a few steps away.
+    df, size = np.minimum(parts.df, CALIBRATION_DF), np.ones(parts.k)
     c = shares.share / shares.total[:, None]
     sums = np.ones((parts.k, 5))
     for _ in range(CALIBRATION_STEPS):

@@ -6,14 +6,14 @@ Both are frozen values in unconstrained coordinates; adapting one returns anothe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import gammaln
 
 from aisle_smc.arrays import Floats
+from aisle_smc.distributions import Gaussian, Mixture, StudentT
 
-__all__ = ["Mixture", "RandomWalk", "StudentT", "fit_mixture", "reliable"]
+__all__ = ["RandomWalk", "fit_mixture", "reliable", "root_of_draws"]
 
 WIDE = 3.0
 EM_STEPS = 30
@@ -79,87 +79,6 @@ def _lower(root: Floats) -> Floats:
     upper: Floats = np.linalg.qr(root.T).R
     signs = np.where(np.diag(upper) < 0.0, -1.0, 1.0)
     return np.ascontiguousarray((upper * signs[:, None]).T)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudentT:
-    """A multivariate Student-t distribution, heavier in the tails than what it was fitted to.
-
-    Attributes
-    ----------
-    location : ndarray, shape (d,)
-        The centre.
-    root : ndarray, shape (d, d)
-        Lower-triangular root of the scale matrix.
-    df : float
-        Degrees of freedom.
-    """
-
-    location: Floats
-    root: Floats
-    df: float = 5.0
-    _inverse: Floats = field(init=False, repr=False)
-    _log_norm: float = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        d, df = self.location.size, self.df
-        object.__setattr__(self, "_inverse", np.linalg.inv(self.root))
-        log_norm = gammaln(0.5 * (df + d)) - gammaln(0.5 * df) - 0.5 * d * math.log(df * math.pi)
-        log_norm -= float(np.log(np.abs(np.diag(self.root))).sum())
-        object.__setattr__(self, "_log_norm", float(log_norm))
-
-    def sample(self, rng: np.random.Generator, n: int) -> Floats:
-        """Draw `n` points, shape (n, d)."""
-        mixing = np.sqrt(0.5 * self.df / rng.standard_gamma(0.5 * self.df, size=n))
-        noise = rng.standard_normal((n, self.location.size))
-        return np.asarray(self.location + (noise * mixing[:, None]) @ self.root.T)
-
-    def log_normal(self, z: Floats) -> Floats:
-        """Return the normal log-density of the same centre and root, up to a constant."""
-        white = (z - self.location) @ self._inverse.T
-        log_det = np.log(np.abs(np.diag(self.root))).sum()
-        return np.asarray(-0.5 * np.square(white).sum(axis=-1) - log_det)
-
-    def log_density(self, z: Floats) -> Floats:
-        """Return the log-density in nats of points of shape (..., d)."""
-        white = (z - self.location) @ self._inverse.T
-        distance = np.square(white).sum(axis=-1) / self.df
-        d = self.location.size
-        return np.asarray(self._log_norm - 0.5 * (self.df + d) * np.log1p(distance))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mixture:
-    """A mixture of Student-t distributions.
-
-    Attributes
-    ----------
-    weights : ndarray, shape (k,)
-        Probabilities of the parts.
-    parts : tuple of StudentT
-        The parts.
-    """
-
-    weights: Floats
-    parts: tuple[StudentT, ...]
-
-    @property
-    def root(self) -> Floats:
-        """Lower-triangular root of the covariance of the fitted draws, as the last part has it."""
-        return self.parts[-1].root / WIDE
-
-    def sample(self, rng: np.random.Generator, n: int) -> Floats:
-        """Draw `n` points, shape (n, d)."""
-        counts = rng.multinomial(n, self.weights)
-        drawn = [part.sample(rng, m) for part, m in zip(self.parts, counts, strict=True) if m]
-        return np.concatenate(drawn)
-
-    def log_density(self, z: Floats) -> Floats:
-        """Return the log-density in nats of points of shape (..., d)."""
-        log_q = np.stack([part.log_density(z) for part in self.parts], axis=-1)
-        largest = log_q.max(axis=-1)
-        total = np.exp(log_q - largest[..., None]) @ self.weights
-        return np.asarray(largest + np.log(total))
 
 
 def reliable(z: Floats, log_density: Floats) -> Floats:
@@ -229,10 +148,18 @@ def fit_mixture(z: Floats, floor: Floats) -> Mixture:
             mean = (b @ z + centre) / (count + 1.0)
             spread = (z - mean).T @ ((z - mean) * b[:, None])
             spread = (spread + prior * 0.5 ** (1.0 + 2.0 / d) * pooled) / (count + prior)
-            parts.append(StudentT(location=mean, root=np.linalg.cholesky(spread)))
+            parts.append(Gaussian(mean=mean, root=np.linalg.cholesky(spread)))
         log_q = np.stack(
-            [np.log(w) + p.log_normal(z) for w, p in zip(weights, parts, strict=True)]
+            [np.log(w) + p.log_density(z) for w, p in zip(weights, parts, strict=True)]
         )
         belongs = np.exp(log_q - log_q.max(axis=0))
         belongs /= belongs.sum(axis=0)
-    return Mixture(weights=np.array([*(0.9 * weights), 0.1]), parts=(*parts, wide))
+    heavier = (StudentT(location=p.mean, root=p.root) for p in parts)
+    return Mixture(weights=np.array([*(0.9 * weights), 0.1]), parts=(*heavier, wide))
+
+
+def root_of_draws(q: Mixture) -> Floats:
+    """Return the lower-triangular root of the covariance of the draws that `q` was fitted to."""
+    wide = q.parts[-1]
+    assert isinstance(wide, StudentT)
+    return np.asarray(wide.root / WIDE)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from aisle_smc.arrays import Floats
+from aisle_smc.distributions import Mixture
 from aisle_smc.errors import AisleError
 from aisle_smc.priors import Prior
-from aisle_smc.ssm.adaptation import Mixture, RandomWalk
+from aisle_smc.ssm.adaptation import RandomWalk
 from aisle_smc.ssm.blocks import Blocks, seat
 from aisle_smc.ssm.evidence import EvidenceFilter
 
@@ -273,8 +274,9 @@ class Chain:
         correction = 0.0
         if jump:
             assert phase.jump is not None
-            z = phase.jump.sample(rng, 1)[0]
-            correction = float(phase.jump.log_density(now.z) - phase.jump.log_density(z))
+            z = phase.jump.sample(1, rng)[0]
+            before, after = phase.jump.log_density(np.stack([now.z, z]))
+            correction = float(before - after)
         else:
             noise = rng.standard_normal(now.z.size)
             z = self.walk.propose(now.z, noise)

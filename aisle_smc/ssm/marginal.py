@@ -110,7 +110,7 @@ def marginal_evidence(
     q = fit_mixture(z, np.where(spread > 1e-12 * floor, spread, floor))
     # Not the streams of the chains, on which q depends.
     rng = stream(seed, 2**31, 1)
-    new = q.sample(rng, draws)
+    new = q.sample(draws, rng)
     theta = prior.with_constants(prior.constrain(new))
     place = [prior.names.index(name) for name in model.parameter_names]
     rows = [model.params(*row) for row in theta[:, place].tolist()]

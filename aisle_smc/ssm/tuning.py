@@ -11,7 +11,7 @@ import numpy as np
 
 from aisle_smc.arrays import Floats
 from aisle_smc.priors import Prior
-from aisle_smc.ssm.adaptation import RandomWalk, fit_mixture, reliable
+from aisle_smc.ssm.adaptation import RandomWalk, fit_mixture, reliable, root_of_draws
 from aisle_smc.ssm.chain import Chain, Estimate, Phase
 from aisle_smc.ssm.evidence import over_threads
 from aisle_smc.streams import stream
@@ -62,13 +62,14 @@ def next_phase(
     if last.jump is not None:
         # The walks have one shape and learnt their sizes apart: take the geometric mean.
         log_size = [_log_size(chain.walk.root) for chain in chains]
-        size = math.exp(float(np.mean(log_size)) - _log_size(last.jump.root))
+        size = math.exp(float(np.mean(log_size)) - _log_size(root_of_draws(last.jump)))
         tried = sum(chain.jumps for chain in chains)
         rate = sum(chain.jumps_accepted for chain in chains) / max(tried, 1)
         # Independent proposals that are never accepted are time lost; they never vanish, since
         # they are what joins separate modes.
         share = 0.9 if rate > 0.2 else 0.5 if rate > 0.04 else 0.1
-    return replace(phase, walk=RandomWalk(root=size * jump.root), jump=jump, share=share)
+    walk = RandomWalk(root=size * root_of_draws(jump))
+    return replace(phase, walk=walk, jump=jump, share=share)
 
 
 def _log_size(root: Floats) -> float:

@@ -129,6 +129,28 @@ def _block_sum(terms, k, m, top, total):
 
 
 @kernel
+def invert_lower(root, out):
+    """Invert lower-triangular matrices.
+
+    Parameters
+    ----------
+    root : ndarray, shape (k, d, d)
+        Matrices with a nonzero diagonal; what lies above it is not read.
+    out : ndarray, shape (k, d, d)
+        Receives the inverses on and below the diagonals; what lies above is left as it is.
+    """
+    d = root.shape[1]
+    for k in range(root.shape[0]):
+        for j in range(d):
+            out[k, j, j] = 1.0 / root[k, j, j]
+            for i in range(j + 1, d):
+                total = 0.0
+                for m in range(j, i):
+                    total += root[k, i, m] * out[k, m, j]
+                out[k, i, j] = -total / root[k, i, i]
+
+
+@kernel
 def affine(x, before, factor, after, out):
     r"""Map points by a lower-triangular matrix, :math:`y = b + F (x - a)`.
 
@@ -280,12 +302,15 @@ def share_out(distance, d, level, df, w, share, log_q, sums):
             for p in range(m):
                 part = terms[c, p] * top[p]
                 share[c, begin + p] = part
-                near = part / (nu + distance[c, begin + p])
+                # What is not reached may be infinitely far, and adds nothing.
+                away = distance[c, begin + p] if part > 0.0 else 0.0
+                fall = logs[c, p] - a if part > 0.0 else 0.0
+                near = part / (nu + away)
                 rows[0, p] = part
                 rows[1, p] = part * part
-                rows[2, p] = part * ((logs[c, p] - a) * back)
-                rows[3, p] = distance[c, begin + p] * near
-                rows[4, p] = rows[3, p] / (nu + distance[c, begin + p])
+                rows[2, p] = part * (fall * back)
+                rows[3, p] = away * near
+                rows[4, p] = away * near / (nu + away)
             for r in range(5):
                 sums[c, r] += _fold(rows[r], size)
 
