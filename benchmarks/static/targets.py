@@ -130,9 +130,7 @@ class Target:
 
             return self.row(njit(nogil=True))
         if dialect == "torch":
-            import torch
-
-            return self.batch(torch)
+            return _tensors(self.batch)
         if dialect == "jax":
             import jax.numpy
 
@@ -144,6 +142,17 @@ class Target:
 def _python(vectorised: Likelihood) -> Likelihood:
     def log_likelihood(theta: Array) -> float:
         return float(vectorised(np.asarray(theta)))
+
+    return log_likelihood
+
+
+def _tensors(batch: Callable[[Any], Likelihood]) -> Likelihood:
+    import torch
+
+    function = batch(torch)
+
+    def log_likelihood(theta: Any) -> Any:
+        return function(torch.as_tensor(theta))
 
     return log_likelihood
 
