@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
@@ -125,7 +127,7 @@ class Processes:
 
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
-                self.workers, initializer=_receive, initargs=(self.payload,)
+                self.workers, initializer=_receive, initargs=(self.payload, os.getpid())
             )
         pool, errors = self._pool, np.geterr()
         submit = (
@@ -235,8 +237,17 @@ def hire(works: Sequence[Work], seconds: float, workers: int | None) -> tuple[Cr
 _received: dict[str, Any] = {}
 
 
-def _receive(payload: bytes) -> None:
+def _receive(payload: bytes, parent: int) -> None:
+    """Keep the functions for later, and make sure to die with the parent."""
     _received["payload"] = payload
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    """End this process when its parent is no more: one that was killed tells nobody."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def _work_away(which: int, theta: Floats, errors: Any) -> Outcome:

@@ -229,7 +229,7 @@ def test_a_byte_that_changes_anywhere_is_noticed(path):
     for i in range(len(content)):
         path.write_bytes(content[:i] + bytes([content[i] ^ 0x41]) + content[i + 1 :])
         if i < head:
-            with pytest.raises(ValueError, match="damaged|must be a journal"):
+            with pytest.raises(ValueError, match=r"damaged|must be a journal"):
                 known(path, values)
         else:
             assert known(path, values) < 3
@@ -424,14 +424,14 @@ def test_killed_runs_end_with_the_same_bits_and_evaluate_each_point_once(tmp_pat
     assert (len(points), deaths) == (200, 0)
     assert len(set(points)) == 200
     # Deaths at the first point of a run and anywhere.
-    deadly = [1, *np.random.default_rng(4).integers(2, 70, size=3)]
+    deadly = [1, *np.random.default_rng(4).integers(2, 70, size=2)]
     out, points, deaths = killed_runs(tmp_path / "killed", deadly, 0.0)
-    assert deaths == 4
+    assert deaths == 3
     assert out == whole
     assert len(points) == len(set(points)) == 200
     # With pieces of many points, a death costs the piece that it interrupts and no more.
-    out, points, deaths = killed_runs(tmp_path / "loose", [25, 50], 10.0)
-    assert deaths == 2
+    out, points, deaths = killed_runs(tmp_path / "loose", [25], 10.0)
+    assert deaths == 1
     assert out == whole
-    assert 200 < len(points) <= 200 + 24 + 39
+    assert len(points) == 200 + 24
     assert len(set(points)) == 200
