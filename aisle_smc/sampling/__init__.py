@@ -1,4 +1,4 @@
-"""The one call: a log-density in, weighted posterior draws and a log-evidence with its error out."""
+"""The one call: a log-density in, posterior draws and a log-evidence with its error out."""
 
 from aisle_smc.sampling.result import SampleResult
 from aisle_smc.sampling.sample import sample

@@ -11,6 +11,7 @@ from aisle_smc.arrays import Array, Floats
 from aisle_smc.distributions import Distribution
 from aisle_smc.moves import Points
 from aisle_smc.sampling.meter import Meter
+from aisle_smc.sampling.scores import score
 from aisle_smc.sampling.spaces import Space
 from aisle_smc.targets import Evaluator
 
@@ -114,7 +115,7 @@ class FromBase:
     @property
     def has_scores(self) -> bool:
         """Whether gradients are available."""
-        return bool(self.posterior.evaluator.has_gradients) and hasattr(self.base, "score")
+        return bool(self.posterior.evaluator.has_gradients)
 
     def start(self, n: int, rng: np.random.Generator) -> Points:
         """Draw points from the base."""
@@ -130,6 +131,6 @@ class FromBase:
         ratio = np.where(np.isneginf(value), -math.inf, ratio)
         both = None
         if gradient is not None:
-            own: Floats = self.base.score(z)  # type: ignore[attr-defined]
+            own = score(self.base, z)
             both = np.stack([own, gradient + space.reference_score(z) - own])
         return Points(z=z, log_base=log_base, log_ratio=ratio, scores=both, blobs=blobs)

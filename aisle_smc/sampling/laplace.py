@@ -10,9 +10,11 @@ from aisle_smc.arrays import Floats
 from aisle_smc.distributions import Gaussian, Mixture, StudentT
 from aisle_smc.sampling.bridges import Posterior
 
-__all__ = ["laplace", "modes"]
+__all__ = ["MANY", "laplace", "modes"]
 
 APART = 3.0
+# Dimensions from which on the approximation is one normal distribution.
+MANY = 100
 
 
 def modes(posterior: Posterior, starts: Floats, *, steps: int = 500) -> Floats:
@@ -106,11 +108,11 @@ def laplace(posterior: Posterior, starts: Floats) -> Mixture | Gaussian | None:
     if not parts:
         return None
     d = starts.shape[1]
-    if d > 100:
+    if d > MANY:
         _, mode, root = parts[0]
         return Gaussian(mean=mode, root=root)
-    log_mass = np.array([mass for mass, _, _ in parts])
-    weights = np.exp(log_mass - log_mass.max())
+    masses = np.array([mass for mass, _, _ in parts])
+    weights = np.exp(masses - masses.max())
     # A mode that the masses rule out may have been measured badly.
     weights = np.maximum(weights / weights.sum(), 0.02)
     df = float(max(10, d))

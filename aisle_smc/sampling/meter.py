@@ -10,7 +10,7 @@ from contextlib import contextmanager
 __all__ = ["Meter", "Spent"]
 
 
-class Spent(Exception):  # noqa: N818 - a signal between two modules, never seen by a caller
+class Spent(Exception):
     """The next evaluations would exceed a limit; `limit` says which."""
 
     def __init__(self, limit: str) -> None:

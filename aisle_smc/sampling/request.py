@@ -118,15 +118,13 @@ def _with_prior(prior: Any, init: Any, names: Sequence[str] | None, seed: int) -
         z = np.asarray(prior.to_normal(theta))
         wide = Gaussian(mean=np.zeros(z.shape[1]), root=np.eye(z.shape[1]))
         base = Defensive(proposal=_around(z, seed), safety=wide, share=0.1)
-        return Request(
-            space=space, names=prior.names, free=prior.free, prior=prior, base=base
-        )
+        return Request(space=space, names=prior.names, free=prior.free, prior=prior, base=base)
     from aisle_smc.distributions import as_distribution
 
     joint = as_distribution(prior)
     labels = _labels(names, joint.dim)
-    space = WhiteSpace(prior=joint) if isinstance(joint, Gaussian) else DistributionSpace(
-        prior=joint
+    space = (
+        WhiteSpace(prior=joint) if isinstance(joint, Gaussian) else DistributionSpace(prior=joint)
     )
     if init is not None:
         raise ValueError(
@@ -244,7 +242,9 @@ def _draws(init: Any, names: tuple[str, ...] | None) -> Floats:
         keys = names or tuple(init)
         missing = [name for name in keys if name not in init]
         if missing:
-            raise ValueError(f"init has no draws of {', '.join(missing)}; it has {', '.join(init)}")
+            raise ValueError(
+                f"init has no draws of {', '.join(missing)}; it has {', '.join(init)}"
+            )
         init = np.stack([np.asarray(init[name], dtype=np.float64) for name in keys], axis=-1)
     theta = np.asarray(init, dtype=np.float64)
     if theta.ndim == 1 and names is not None and len(names) == 1:

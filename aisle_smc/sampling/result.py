@@ -1,4 +1,4 @@
-"""What :func:`aisle_smc.sample` returns: the posterior, the evidence, and how far to trust them."""
+"""What :func:`aisle_smc.sample` returns: posterior, evidence, and how far to trust them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from aisle_smc.arrays import Floats
-from aisle_smc.sampling.session import Aim, Estimate, Session
+from aisle_smc.sampling.estimates import Estimate
+from aisle_smc.sampling.request import Request
+from aisle_smc.sampling.session import Aim, Session
 from aisle_smc.sampling.trace import Step
 from aisle_smc.summary import Summary
 from aisle_smc.weighted import WeightedDraws
@@ -211,7 +211,7 @@ class SampleResult:
             )
         if self.method == "draws" and not self.khat < 0.7:
             doubts.append(f"k-hat {self.khat:.2f} says the weights have no reliable mean")
-        if self.method == "replicates" and not self.log_evidence_error < 0.5:
+        if self.method == "replicates" and not (self.log_evidence_error < 0.5 and self.khat < 0.7):
             doubts.append("the replicates differ too much for their mean to be known")
         other = self.estimates.get("draws"), self.estimates.get("replicates")
         if other[0] is not None and other[1] is not None:
@@ -251,7 +251,7 @@ class SampleResult:
 
 
 def assemble(
-    session: Session, free: tuple[str, ...], prior: Any, aim: Aim, again: Any
+    session: Session, request: Request, aim: Aim, again: Callable[[Aim], SampleResult]
 ) -> SampleResult:
     """Return what a session has found."""
     estimates = session.estimates()
@@ -260,18 +260,19 @@ def assemble(
             f"{session.stopped} ended the run before its first stage was complete; allow at least "
             f"{session.n} evaluations and the time they take"
         )
-    method = next(m for m in ("replicates", "draws", "pool") if m in estimates)
-    if method == "replicates" and session.trusted:
+    if "draws" in estimates and (session.trusted or "replicates" not in estimates):
         method = "draws"
+    else:
+        method = "replicates" if "replicates" in estimates else "pool"
     points, log_w = session.points(method)
-    space = session.posterior.space
     chosen = estimates[method]
+    space = session.posterior.space
     draws = WeightedDraws(
-        names=free,
+        names=request.free,
         x=space.draws(points.z),
         log_w=log_w,
         blobs=points.blobs,
-        prior=prior,
+        prior=request.prior,
     )
     evaluator = session.posterior.evaluator
     return SampleResult(
@@ -280,7 +281,7 @@ def assemble(
         log_evidence_error=chosen.error,
         method=method,
         estimates=estimates,
-        khat=chosen.khat if method == "draws" else math.nan,
+        khat=chosen.khat,
         evaluations=session.meter.evaluations,
         seconds={"target": evaluator.seconds, **session.meter.phases},
         trace=tuple(session.trace),

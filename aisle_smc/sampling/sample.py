@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from aisle_smc import checkpoint
 from aisle_smc.arguments import check_count
+from aisle_smc.arrays import Floats
+from aisle_smc.checkpoint import digest
+from aisle_smc.moves import Level
+from aisle_smc.normal_scores import circular_columns
 from aisle_smc.sampling.bridges import Posterior
 from aisle_smc.sampling.meter import Meter
 from aisle_smc.sampling.request import Request, read_request
 from aisle_smc.sampling.result import SampleResult, assemble
 from aisle_smc.sampling.session import Aim, Session
 from aisle_smc.sampling.status import Status
-from aisle_smc.moves import Level
 from aisle_smc.streams import stream
-from aisle_smc.targets import Target, evaluator
-from aisle_smc.tempering import Temperature
+from aisle_smc.targets import Journal, Target, evaluator
+from aisle_smc.tempering import BASE
+from aisle_smc.version import __version__
 
 __all__ = ["sample"]
 
+# The key of the stream of the first points to try; a session has 0 to 4, its request 5.
 PROBE, PROBES = 6, 7
 
 
@@ -45,36 +48,166 @@ def sample(
     progress: bool = True,
     seed: int = 0,
     n: int | None = None,
-    path: Level = Temperature(0.0),  # noqa: B008 - a frozen value
+    path: Level = BASE,
 ) -> SampleResult:
-    """Sample a posterior and estimate its evidence."""
+    r"""Sample a posterior and estimate its evidence.
+
+    With a prior, the target is the log-likelihood and the evidence
+    :math:`Z = \int p(\theta) \, e^{f(\theta)} \, d\theta`.  Without one it is a density that
+    stands alone, and :math:`Z = \int e^{f(\theta)} \, d\theta` over the bounds.
+
+    Parameters
+    ----------
+    target : callable or Target
+        The log-likelihood, or the bare log-density, in nats.  It takes one vector of the
+        parameters in the order of the prior, or names them (``def f(mu, sigma)``); it may take a batch
+        (n, k) and return (n,).  Numba functions of one point, NumPy and torch functions of a
+        batch or of one point, and plain Python are told apart by calling them.  ``-inf`` rules a
+        point out.  Further values it returns are kept (`blobs`).  A torch function, or
+        ``Target(f, gradient=g)``, is explored with its gradient.
+    prior : mapping, Prior or distribution, optional
+        SciPy frozen distributions by parameter name; a number fixes a parameter and a string ties
+        it to another one.  Or a joint distribution: a frozen ``multivariate_normal``, or anything
+        with the methods of :class:`aisle_smc.distributions.Distribution`.
+    init : array_like, shape (m, d), or mapping, optional
+        First draws, from an earlier fit for instance.  They say where to start and never enter
+        the estimates.
+    bounds : mapping or sequence of pairs, optional
+        Without a prior: the box to integrate over, or with `init` the bounds of parameters that
+        have some (None for no bound).
+    periodic : sequence of str
+        Parameters whose two ends are one point, such as angles.
+    names : sequence of str, optional
+        Names of the parameters, where neither prior nor bounds have them.
+    vectorized : bool, optional
+        Whether the target takes batches; tried out by default.
+    workers : int, optional
+        Threads or processes to share the evaluations.  The result does not depend on it.
+    file : path, optional
+        Where every evaluation is kept.  The same call with the same file goes on where a killed
+        one stopped, to the same bits; it is refused if target, prior or settings have changed.
+    ess : float
+        Effective sample size of the posterior draws to reach.
+    evidence_error : float
+        Standard error of the log-evidence to reach, in nats.
+    max_evaluations : int, optional
+        Evaluations at most.  The run is cut there, and the result says so.
+    max_seconds : float, optional
+        Seconds at most.
+    progress : bool
+        Show progress: a line on a terminal, a line now and then in a log.
+    seed : int
+        The same seed gives the same bits.
+    n : int, optional
+        Points of a stage; by default 1000, or 20 for each parameter.
+    path : Level
+        How the target is approached: ``Temperature(0.0)`` tempers the likelihood (the default),
+        ``Threshold(-math.inf)`` climbs by levels of it, as nested sampling does.
+
+    Returns
+    -------
+    SampleResult
+        Weighted draws, log-evidence with its error, and in words how far to trust them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that contradict each other or cannot be used, before work starts.
+    BadDensity
+        If the target returns NaN or ``+inf``; the point is named.
+    TargetFailed
+        If the target raises; the point is named, and what was evaluated is in the file.
+
+    Notes
+    -----
+    1. *Coordinates.*  Independent priors become a standard normal distribution, so that bounds
+       are never in the way.
+    2. *Exploring.*  Stages from the prior to the posterior, or with gradients from normal
+       approximations at its modes.  Each fits a proposal to all points so far, weighted for the
+       next level (balance heuristic), and adds draws from it; where no proposal fits, Markov
+       moves instead.
+    3. *Drawing.*  The proposal that did best is frozen, and fresh independent draws from it give
+       posterior and evidence.  The evidence is unbiased, its error that of independent weights,
+       its log biased down by half the squared error.
+    4. Where the weights of the draws have too heavy a tail (k-hat), samplers that repeat the
+       stages without adapting give an unbiased evidence, with an error from their spread.
+
+    References
+    ----------
+    Karamanis and Seljak (2025) and Cornuet et al. (2012) for the weights; Cappe et al. (2008) for
+    the fitted proposals; Hesterberg (1995) for their wide part; Vehtari et al. (2024) for k-hat;
+    Del Moral, Doucet and Jasra (2006) for the samplers.
+
+    Examples
+    --------
+    A normal mean with known variance, where the evidence is known:
+
+    >>> import numpy as np
+    >>> from scipy.stats import norm
+    >>> from aisle_smc import sample
+    >>> y = np.array([1.2, 0.4, 0.9])
+    >>> def log_likelihood(mu):
+    ...     return norm.logpdf(y, mu, 1.0).sum()
+    >>> result = sample(log_likelihood, {"mu": norm(0, 2)}, progress=False)
+    >>> bool(abs(result.log_evidence - -4.343) < 4 * result.log_evidence_error)
+    True
+    >>> result.mean.round(1).tolist()
+    [0.8]
+    """
     request = read_request(prior, init, bounds, names, seed)
     aim = read_aim(ess, evidence_error, max_evaluations, max_seconds)
+    turned = _circles(periodic, request)
     d = request.space.dim
     if n is None:
         n = max(1000, 20 * d) if d <= 100 else 400
     check_count("n", n)
-    probe_rng = stream(seed, PROBE)
-    start = request.base or request.space
-    probe = request.space.parameters(start.sample(PROBES, probe_rng))
-    ev = evaluator(target, request.names, probe, vectorized=vectorized, workers=workers)
-    posterior = Posterior(
-        space=request.space, evaluator=ev, meter=Meter(), offset=request.offset
-    )
-    session = Session(
-        posterior=posterior, meter=posterior.meter, seed=seed, n=n, base=request.base, path=path
-    )
+    probes = _probes(request, seed)
+    made_of = {} if file is None else _fingerprint(target, request, init, periodic, seed, n, path)
 
-    def again(aim: Aim) -> SampleResult:
+    def begin() -> Session:
+        journal = None if file is None else Journal(file, made_of)
+        try:
+            ev = evaluator(
+                target,
+                request.names,
+                probes,
+                vectorized=vectorized,
+                workers=workers,
+                journal=journal,
+            )
+        except BaseException:
+            if journal is not None:
+                journal.close()
+            raise
+        meter = Meter()
+        posterior = Posterior(
+            space=request.space, evaluator=ev, meter=meter, offset=request.offset
+        )
+        return Session(
+            posterior=posterior,
+            meter=meter,
+            seed=seed,
+            n=n,
+            base=request.base,
+            path=path,
+            circles=turned,
+        )
+
+    def run(session: Session | None, aim: Aim) -> SampleResult:
+        # With a file the run is done again from it, which costs no evaluation.
+        if session is None or file is not None:
+            session = begin()
         status = Status(show=progress)
         session.watch = status
         try:
             session.run(aim)
+            return assemble(session, request, aim, lambda more: run(session, more))
         finally:
             status.close()
-        return assemble(session, request.free, request.prior, aim, again)
+            if file is not None:
+                session.posterior.evaluator.close()
 
-    return again(aim)
+    return run(None, aim)
 
 
 def read_aim(
@@ -96,3 +229,55 @@ def read_aim(
         max_evaluations=max_evaluations,
         max_seconds=max_seconds,
     )
+
+
+def _circles(periodic: Sequence[str], request: Request) -> tuple[int, ...]:
+    """Return the places of the periodic parameters among the free ones."""
+    if len(periodic) == 0:
+        return ()
+    if request.prior is None or request.base is not None:
+        raise ValueError(
+            "periodic parameters need a prior by names (or finite bounds) and no init; got "
+            f"periodic = {list(periodic)}"
+        )
+    return tuple(circular_columns(request.prior.coordinates, periodic).tolist())
+
+
+def _probes(request: Request, seed: int) -> Floats:
+    """Return a few points to tell the target's dialect by."""
+    start = request.space if request.base is None else request.base
+    return request.space.parameters(start.sample(PROBES, stream(seed, PROBE)))
+
+
+def _fingerprint(
+    target: Any,
+    request: Request,
+    init: Any,
+    periodic: Sequence[str],
+    seed: int,
+    n: int,
+    path: Level,
+) -> dict[str, str]:
+    """Return what a run is made from; aims and limits are not part of it."""
+    whole = target if isinstance(target, Target) else Target(target)
+    functions = [whole.function, whole.gradient, whole.value_and_gradient]
+    label = getattr(whole.function, "__name__", type(whole.function).__name__)
+    return {
+        "target": f"{label} ({digest(functions)})",
+        "prior": f"{request.prior!r}" if request.prior is not None else digest(request.space),
+        "names": ", ".join(request.names),
+        "offset": f"{request.offset!r}",
+        "init": "none" if init is None else digest(_plain(init)),
+        "periodic": ", ".join(periodic),
+        "path": f"{path!r}",
+        "seed": f"{seed}",
+        "n": f"{n}",
+        "version": __version__,
+    }
+
+
+def _plain(init: Any) -> Any:
+    """Return first draws as arrays."""
+    if isinstance(init, Mapping):
+        return {key: np.asarray(value, dtype=np.float64) for key, value in init.items()}
+    return np.asarray(init, dtype=np.float64)

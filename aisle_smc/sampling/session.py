@@ -22,31 +22,28 @@ from aisle_smc.moves import (
     Portfolio,
     join,
 )
+from aisle_smc.normal_scores import Rotation
 from aisle_smc.particles import Particles
 from aisle_smc.sampling.bridges import FromBase, FromPrior, Posterior
+from aisle_smc.sampling.estimates import Estimate, replicated
 from aisle_smc.sampling.frozen import Frozen, judge
-from aisle_smc.sampling.laplace import laplace
+from aisle_smc.sampling.laplace import MANY, laplace
 from aisle_smc.sampling.meter import Meter, Spent
-from aisle_smc.sampling.trace import Step
+from aisle_smc.sampling.scores import Standard
+from aisle_smc.sampling.spaces import AffineSpace, PriorSpace
+from aisle_smc.sampling.trace import Step, explored_step, replicates_step
 from aisle_smc.smc import resume, smc
 from aisle_smc.streams import stream
-from aisle_smc.tempering import (
-    History,
-    Persistent,
-    Temperature,
-    Tempering,
-    Threshold,
-)
+from aisle_smc.tempering import BASE, TARGET, History, Persistent, Tempering
+from aisle_smc.tempering.fits import tail_shape
 from aisle_smc.tempering.levels import next_temperature
 
-__all__ = ["Aim", "Estimate", "Session"]
+__all__ = ["Aim", "Session"]
 
-TARGET = Temperature(1.0)
 # Keys of the streams of the phases.
-GUESS, EXPLORE, DRAW, REPLICATE = range(4)
-CLIMBS = 8
-PILOT = 400
-REPLICATES_AT_FIRST, REPLICATES_AT_MOST = 10, 200
+GUESS, EXPLORE, DRAW, REPLICATE, TURN = range(5)
+# Climbs to look for modes; points to compare two starts; points of a rough run.
+CLIMBS, PILOT, ROUGH = 8, 400, 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,27 +68,6 @@ class Aim:
     max_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """Weighted points of the posterior and what they say of the evidence.
-
-    Attributes
-    ----------
-    method : str
-        "draws" for independent draws of a frozen proposal, "replicates" for unadapted samplers,
-        "pool" for what exploring alone gave.
-    log_evidence, error : float
-        In nats.
-    khat : float
-        Shape of the tail of the weights; NaN where it has no meaning.
-    """
-
-    method: str
-    log_evidence: float
-    error: float
-    khat: float = math.nan
-
-
 @dataclass(slots=True)
 class Session:
     """The state of a run.
@@ -112,6 +88,8 @@ class Session:
         Where to start instead of the prior.
     path : Level
         The level of the base, which says how the path goes on from it.
+    circles : tuple of int
+        Places of periodic parameters, whose circles are still to be cut.
     """
 
     posterior: Posterior
@@ -119,7 +97,8 @@ class Session:
     seed: int
     n: int
     base: Distribution | None = None
-    path: Level = Temperature(0.0)
+    path: Level = BASE
+    circles: tuple[int, ...] = ()
     trace: list[Step] = field(default_factory=list)
     watch: Any = None
     explored: tuple[Persistent, Particles, np.random.Generator] | None = None
@@ -128,6 +107,7 @@ class Session:
     replicates: list[Particles] = field(default_factory=list)
     bridge: Bridge | None = None
     stopped: str | None = None
+    spent: float = 0.0
 
     def run(self, aim: Aim) -> None:
         """Work until the aim is reached or a limit stands in the way."""
@@ -136,6 +116,7 @@ class Session:
         try:
             if self.bridge is None:
                 with self.meter.phase("guessing"):
+                    self._turn()
                     self.bridge = self._begin()
             if not self.finished:
                 with self.meter.phase("exploring"):
@@ -153,43 +134,68 @@ class Session:
 
     # --- phases -------------------------------------------------------------------------------
 
+    def _turn(self) -> None:
+        """Turn the circles of periodic parameters so that their cuts lie where little mass is."""
+        if not self.circles:
+            return
+        kernels = CrankNicolson(), DifferentialEvolution()
+        pilot = Persistent(
+            bridge=FromPrior(posterior=self.posterior),
+            portfolio=Portfolio(kernels=kernels),
+            efficiency=0.3,
+            stay=0,
+        )
+        rng = stream(self.seed, TURN)
+        *_, (_, particles) = smc(pilot, min(self.n, ROUGH), rng, threshold=0.0)
+        pool = cast(History, particles.x).pool
+        rotation = Rotation.fit(pool.points.z, particles.weights, self.circles)
+        space = replace(cast(PriorSpace, self.posterior.space), rotation=rotation)
+        self.posterior = replace(self.posterior, space=space)
+        self.circles = ()
+
     def _begin(self) -> Bridge:
         """Choose where the path to the target starts."""
         posterior = self.posterior
-        space = posterior.space
         if self.base is not None:
             return FromBase(posterior=posterior, base=self.base)
         prior = FromPrior(posterior=posterior)
         if not posterior.evaluator.has_gradients:
             return prior
         rng = stream(self.seed, GUESS)
-        guess = laplace(posterior, space.sample(CLIMBS, rng))
+        guess = laplace(posterior, posterior.space.sample(CLIMBS, rng))
         if guess is None:
             return prior
-        if not isinstance(guess, Gaussian):
-            if len(guess.parts) > 1:
-                # Where there are several modes there are others that no climb has found.
-                return prior
+        white = posterior
+        if isinstance(guess, Gaussian):
+            # In many dimensions the coordinates become those of the approximation.
+            space = AffineSpace(inner=posterior.space, mean=guess.mean, root=guess.root)
+            white = replace(posterior, space=space)
+            base: Distribution = Standard(guess.dim)
+        elif len(guess.parts) > 1:
+            # Where there are several modes there are others that no climb has found.
+            return prior
+        else:
             centre = cast(StudentT, guess.parts[0])
             wide = StudentT(location=centre.location, root=2.0 * centre.root, df=4.0)
-            guess = Defensive(proposal=guess, safety=wide, share=0.1)
-        bridge = FromBase(posterior=posterior, base=guess)
+            base = Defensive(proposal=guess, safety=wide, share=0.1)
+        bridge = FromBase(posterior=white, base=base)
         # The better start is the one that comes farther in one step.
         steps = []
         for one in (prior, bridge):
             points = one.start(PILOT, rng)
             steps.append(next_temperature(np.zeros(PILOT), points.log_ratio, 0.0, 0.5))
-        return bridge if steps[1] > steps[0] else prior
+        if steps[0] >= steps[1]:
+            return prior
+        self.posterior = white
+        return bridge
 
     def _kernels(self) -> tuple[Kernel, ...]:
         bridge = self.bridge
         assert bridge is not None
         if not bridge.has_scores:
             return CrankNicolson(), DifferentialEvolution()
-        if bridge.dim > 100:
-            base = getattr(bridge, "base", None)
-            root = base.root if isinstance(base, Gaussian) else None
-            return (Hamiltonian(root=root, fit=False, step=0.7),)
+        if bridge.dim > MANY:
+            return (Hamiltonian(fit=not isinstance(self.posterior.space, AffineSpace)),)
         return Hamiltonian(), CrankNicolson()
 
     def _explore(self) -> None:
@@ -209,7 +215,7 @@ class Session:
         for stage, particles in steps:
             # The generator moves on with the next stage; what is kept must not.
             self.explored = stage, particles, copied(rng)
-            self._note(explored_step(stage, particles, self.meter))
+            self._note(explored_step(particles, self.meter))
 
     def _draw(self, aim: Aim) -> None:
         if self.drawn is None:
@@ -269,30 +275,23 @@ class Session:
         """Run samplers that no longer adapt, each with its unbiased evidence."""
         assert self.bridge is not None
         history, _ = self.history
-        plans = plans_of(history)
-        first = Tempering(bridge=self.bridge, portfolio=history.portfolio, plans=plans)
+        first = Tempering(bridge=self.bridge, portfolio=history.portfolio, plans=history.plans)
         n = max(self.n // 4, 50)
-        while len(self.replicates) < REPLICATES_AT_MOST:
-            if len(self.replicates) >= REPLICATES_AT_FIRST:
-                found = self._replicated()
-                if found.error <= aim.evidence_error:
-                    break
+        # Twice what exploring took is enough, unless refine() asks for more.
+        most = max(3 * self.meter.evaluations, self.spent)
+        while True:
+            found = replicated(self.replicates)
+            if found is not None and (
+                found.error <= aim.evidence_error or self.meter.evaluations > most
+            ):
+                break
             rng = stream(self.seed, REPLICATE, len(self.replicates))
             for _, particles in smc(first, n, rng):
                 if particles.log_evidence == -math.inf:
                     break
             self.replicates.append(particles)
-            found = self._replicated()
-            self._note(
-                Step(
-                    phase="replicates",
-                    evaluations=self.meter.evaluations,
-                    log_evidence=found.log_evidence,
-                    error=found.error,
-                    seconds=self.meter.seconds,
-                    kernel="unadapted sampler",
-                )
-            )
+            self._note(replicates_step(self.replicates, self.meter))
+        self.spent = 2 * self.meter.evaluations
 
     # --- what was found -----------------------------------------------------------------------
 
@@ -301,16 +300,6 @@ class Session:
         """The exploration so far."""
         assert self.explored is not None
         return cast(History, self.explored[1].x), self.explored[1]
-
-    def _replicated(self) -> Estimate:
-        """Average the unbiased evidences of the replicates."""
-        log_z = np.array([p.log_evidence for p in self.replicates])
-        top = float(log_z.max())
-        z = np.exp(log_z - top)
-        mean = float(z.mean())
-        k = z.size
-        error = float(z.std(ddof=1) / mean / math.sqrt(k)) if k > 1 else math.nan
-        return Estimate(method="replicates", log_evidence=top + math.log(mean), error=error)
 
     def _note(self, step: Step) -> None:
         self.trace.append(step)
@@ -323,22 +312,19 @@ class Session:
         if self.drawn is not None:
             one = judge(self.drawn[1].log_w)
             found["draws"] = Estimate(
-                method="draws",
-                log_evidence=one.log_evidence,
-                error=one.error,
-                khat=one.khat,
+                log_evidence=one.log_evidence, error=one.error, khat=one.khat
             )
-        if len(self.replicates) > 1:
-            found["replicates"] = self._replicated()
+        other = replicated(self.replicates)
+        if other is not None:
+            found["replicates"] = other
         if self.explored is not None:
-            history, particles = self.history
-            _, error = history.pool.log_evidence(TARGET)
+            pool = self.history[0].pool.exact
+            log_w = pool.log_weights(TARGET)
+            _, error = pool.log_evidence(TARGET)
             found["pool"] = Estimate(
-                method="pool",
-                log_evidence=float(
-                    Particles(None, history.pool.log_weights(TARGET)).log_evidence
-                ),
+                log_evidence=Particles(None, log_w).log_evidence,
                 error=error,
+                khat=tail_shape(log_w),
             )
         return found
 
@@ -352,50 +338,10 @@ class Session:
             parts = [p.x.points for p in self.replicates]
             log_w = np.concatenate([p.log_w + p.log_z for p in self.replicates])
             return join([p.without_scores() for p in parts]), log_w
-        history, _ = self.history
-        return history.pool.points, history.pool.log_weights(TARGET)
+        pool = self.history[0].pool.exact
+        return pool.points, pool.log_weights(TARGET)
 
 
 def copied(rng: np.random.Generator) -> np.random.Generator:
     """Return a generator that goes on as this one would."""
     return cast(np.random.Generator, pickle.loads(pickle.dumps(rng)))
-
-
-def plans_of(history: History) -> tuple[Any, ...]:
-    """Return the stages of an exploration as a sampler without adaptation would repeat them."""
-    # A level that leaves out part of the target cannot be left for the target without losing it.
-    plans = [
-        record.plan
-        for record in history.records
-        if record.plan is not None and not isinstance(record.level, Threshold)
-    ]
-    first = next((k for k, plan in enumerate(plans) if plan.level.slope >= 1.0), len(plans) - 1)
-    return tuple(plans[: first + 1])
-
-
-def explored_step(stage: Persistent, particles: Particles, meter: Meter) -> Step:
-    """Return the row of a stage of the exploration."""
-    history = cast(History, particles.x)
-    if not history.records:
-        return Step(
-            phase="prior",
-            evaluations=meter.evaluations,
-            log_evidence=0.0,
-            ess=particles.ess,
-            beta=0.0,
-            seconds=meter.seconds,
-        )
-    last = history.records[-1]
-    earlier = history.records[:-1]
-    stays = bool(earlier) and earlier[-1].level.slope >= 1.0
-    nested = isinstance(last.level, Threshold)
-    return Step(
-        phase="nested" if nested else "stay" if stays else "tempering",
-        evaluations=meter.evaluations,
-        log_evidence=particles.log_evidence,
-        ess=last.ess,
-        beta=math.nan if nested else last.level.slope,
-        acceptance=last.efficiency if math.isnan(last.acceptance) else last.acceptance,
-        seconds=meter.seconds,
-        kernel=last.kernel,
-    )

@@ -11,9 +11,19 @@ import numpy as np
 from aisle_smc.arrays import Floats
 from aisle_smc.coordinates import Coordinate
 from aisle_smc.distributions import Distribution, Gaussian
+from aisle_smc.normal_scores import Rotation
 from aisle_smc.priors import Prior
+from aisle_smc.sampling.scores import score
 
-__all__ = ["BareSpace", "DistributionSpace", "PriorSpace", "Space", "WhiteSpace"]
+__all__ = [
+    "AffineSpace",
+    "BareSpace",
+    "DistributionSpace",
+    "PriorSpace",
+    "Space",
+    "WhiteSpace",
+    "log_normal",
+]
 
 _LOG_2PI = math.log(2.0 * math.pi)
 
@@ -75,9 +85,12 @@ class PriorSpace:
     ----------
     prior : Prior
         The priors by name.
+    rotation : Rotation, optional
+        How the circles of periodic parameters are turned.
     """
 
     prior: Prior
+    rotation: Rotation | None = None
 
     @property
     def dim(self) -> int:
@@ -95,11 +108,14 @@ class PriorSpace:
 
     def parameters(self, z: Floats) -> Floats:
         """Return all parameters, fixed and tied ones included, shape (n, k)."""
-        return np.asarray(self.prior.with_constants(self.prior.from_normal(z)))
+        return np.asarray(self.prior.with_constants(self.draws(z)))
 
     def draws(self, z: Floats) -> Floats:
         """Return the free parameters, shape (n, d)."""
-        return np.asarray(self.prior.from_normal(z))
+        return np.asarray(self.prior.from_normal(self._scores(z)))
+
+    def _scores(self, z: Floats) -> Floats:
+        return z if self.rotation is None else self.rotation.undo(z)
 
     def log_reference(self, z: Floats) -> Floats:
         """Return the log of the standard normal density, shape (n,)."""
@@ -111,7 +127,10 @@ class PriorSpace:
 
     def pull_back(self, z: Floats, gradients: Floats) -> Floats:
         """Return gradients with respect to `z` of a function of the parameters."""
-        return np.asarray(self.prior.gather(gradients) * self.prior.normal_jacobian(z))
+        slopes = self.prior.normal_jacobian(self._scores(z))
+        if self.rotation is not None:
+            slopes = slopes * self.rotation.jacobian(z)
+        return np.asarray(self.prior.gather(gradients) * slopes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +220,7 @@ class DistributionSpace:
 
     def reference_score(self, z: Floats) -> Floats:
         """Return the gradient of the log of the prior density, by central differences."""
-        return numerical_score(self.prior, z)
+        return score(self.prior, z)
 
     def pull_back(self, z: Floats, gradients: Floats) -> Floats:
         """Return the gradients: the coordinates are the parameters."""
@@ -276,13 +295,58 @@ class BareSpace:
         return np.asarray(gradients * np.stack(slopes, axis=1))
 
 
-def numerical_score(distribution: Distribution, z: Floats) -> Floats:
-    """Return the gradient of a log-density by central differences, shape (n, d)."""
-    out = np.empty_like(z)
-    for j in range(z.shape[1]):
-        h = 1e-5 * np.maximum(np.abs(z[:, j]), 1.0)
-        up, down = z.copy(), z.copy()
-        up[:, j] += h
-        down[:, j] -= h
-        out[:, j] = (distribution.log_density(up) - distribution.log_density(down)) / (2.0 * h)
-    return out
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AffineSpace:
+    """Coordinates of another space, moved and whitened: ``z = mean + root y``.
+
+    Attributes
+    ----------
+    inner : Space
+        The other space.
+    mean : ndarray, shape (d,)
+        The centre.
+    root : ndarray, shape (d, d)
+        Lower-triangular root of the covariance that becomes the identity.
+    """
+
+    inner: Space
+    mean: Floats
+    root: Floats
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates."""
+        return int(self.mean.size)
+
+    @property
+    def proper(self) -> bool:
+        """Whether the reference can be sampled: not in these coordinates."""
+        return False
+
+    def sample(self, n: int, rng: np.random.Generator) -> Floats:
+        """Raise: draw from the other space."""
+        raise ValueError("draw from the space that was whitened")
+
+    def parameters(self, z: Floats) -> Floats:
+        """Return the parameters that the target is called with, shape (n, k)."""
+        return self.inner.parameters(self._inside(z))
+
+    def draws(self, z: Floats) -> Floats:
+        """Return the free parameters, shape (n, d)."""
+        return self.inner.draws(self._inside(z))
+
+    def _inside(self, z: Floats) -> Floats:
+        return np.asarray(self.mean + z @ self.root.T)
+
+    def log_reference(self, z: Floats) -> Floats:
+        """Return the log of the reference density, shape (n,)."""
+        log_det = float(np.log(np.diag(self.root)).sum())
+        return np.asarray(self.inner.log_reference(self._inside(z)) + log_det)
+
+    def reference_score(self, z: Floats) -> Floats:
+        """Return the gradient of the log of the reference density, shape (n, d)."""
+        return np.asarray(self.inner.reference_score(self._inside(z)) @ self.root)
+
+    def pull_back(self, z: Floats, gradients: Floats) -> Floats:
+        """Return gradients with respect to `z` of a function of the parameters."""
+        return np.asarray(self.inner.pull_back(self._inside(z), gradients) @ self.root)

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
-__all__ = ["Step"]
+from aisle_smc.particles import Particles
+from aisle_smc.sampling.estimates import replicated
+from aisle_smc.sampling.meter import Meter
+from aisle_smc.tempering import History, Threshold
+
+__all__ = ["Step", "explored_step", "replicates_step"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,3 +51,44 @@ class Step:
     khat: float = math.nan
     seconds: float = 0.0
     kernel: str = ""
+
+
+def explored_step(particles: Particles, meter: Meter) -> Step:
+    """Return the row of a stage of the exploration."""
+    history = cast(History, particles.x)
+    if not history.records:
+        return Step(
+            phase="prior",
+            evaluations=meter.evaluations,
+            log_evidence=0.0,
+            ess=particles.ess,
+            beta=0.0,
+            seconds=meter.seconds,
+        )
+    last = history.records[-1]
+    earlier = history.records[:-1]
+    stays = bool(earlier) and earlier[-1].level.slope >= 1.0
+    nested = isinstance(last.level, Threshold)
+    return Step(
+        phase="nested" if nested else "stay" if stays else "tempering",
+        evaluations=meter.evaluations,
+        log_evidence=particles.log_evidence,
+        ess=last.ess,
+        beta=math.nan if nested else last.level.slope,
+        acceptance=last.efficiency if math.isnan(last.acceptance) else last.acceptance,
+        seconds=meter.seconds,
+        kernel=last.kernel,
+    )
+
+
+def replicates_step(replicates: Sequence[Particles], meter: Meter) -> Step:
+    """Return the row of one more replicate."""
+    found = replicated(replicates)
+    return Step(
+        phase="replicates",
+        evaluations=meter.evaluations,
+        log_evidence=replicates[-1].log_evidence if found is None else found.log_evidence,
+        error=math.nan if found is None else found.error,
+        seconds=meter.seconds,
+        kernel="unadapted sampler",
+    )

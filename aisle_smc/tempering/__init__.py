@@ -1,11 +1,14 @@
 """SMC samplers: paths from a base to a target, and the stages that follow them."""
 
-from aisle_smc.tempering.levels import Temperature, Threshold
-from aisle_smc.tempering.persistent import History, Persistent, Record, defended, heavy
+from aisle_smc.tempering.history import History, Record
+from aisle_smc.tempering.levels import BASE, TARGET, Temperature, Threshold
+from aisle_smc.tempering.persistent import Persistent
 from aisle_smc.tempering.pool import Pool, Source
 from aisle_smc.tempering.standard import Plan, Tempering, WasteFree, replicate
 
 __all__ = [
+    "BASE",
+    "TARGET",
     "History",
     "Persistent",
     "Plan",
@@ -16,7 +19,5 @@ __all__ = [
     "Tempering",
     "Threshold",
     "WasteFree",
-    "defended",
-    "heavy",
     "replicate",
 ]

@@ -10,7 +10,7 @@ from aisle_kernels import weights as kernels
 
 from aisle_smc.arrays import Floats
 
-__all__ = ["Temperature", "Threshold", "next_temperature"]
+__all__ = ["BASE", "TARGET", "Temperature", "Threshold", "next_temperature"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,10 @@ class Threshold:
         if self.least == -math.inf:
             return np.zeros_like(log_ratio)
         return np.where(log_ratio > self.least, 0.0, -math.inf)
+
+
+BASE = Temperature(0.0)
+TARGET = Temperature(1.0)
 
 
 def next_temperature(log_w: Floats, log_ratio: Floats, beta: float, efficiency: float) -> float:

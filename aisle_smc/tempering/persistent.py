@@ -11,101 +11,38 @@ import numpy as np
 from aisle_kernels import weights as kernels
 
 from aisle_smc.arrays import Floats
-from aisle_smc.distributions import Defensive, StudentT, fit_proposal
 from aisle_smc.moves import Bridge, Independence, Level, Portfolio
 from aisle_smc.particles import Particles
-from aisle_smc.tempering.levels import Temperature, Threshold, next_temperature
+from aisle_smc.tempering.fits import (
+    POINTS,
+    POINTS_AT_TARGET,
+    defended,
+    heavy,
+    tail_shape,
+    wide,
+)
+from aisle_smc.tempering.history import History, Record, Settling
+from aisle_smc.tempering.levels import BASE, Temperature, Threshold, next_temperature
 from aisle_smc.tempering.pool import Pool, Source
 from aisle_smc.tempering.standard import Plan
 
-__all__ = ["History", "Persistent", "Record", "defended", "heavy", "sweeps_needed"]
+__all__ = ["Persistent", "sweeps_needed"]
 
-# Standard deviations of the wide part of a proposal, in those of the population.
-WIDE = 2.0
 # Effective points that a proposal needs for each dimension.
 ENOUGH = 4.0
-# Points that a fit on the way, and one at the target, are made to.
-POINTS, POINTS_AT_TARGET = 4000, 20_000
 # A family that did this well is kept for so many stages, and only fitted anew.
 KEEP, KEPT_STAGES = 0.5, 4
 # The path is nested once this many stages have raised the temperature by less than a tenth of
 # what they do on a normal target, sqrt(2 / d) each.
 STALLED, SLOW = 4, 0.14
+# Shape of a tail that needs no better proposal.
+LIGHT = 0.6
+# How far, in standard deviations, the moves of a stage may shift a mean beyond the noise, and how
+# often a stage is repeated for it.
+DRIFT, REPEATS = 0.15, 60
 # Effective points that a threshold leaves, as a share of a stage; and how much of the target may
 # lie above the last one.
 SHARE, LEFT = 0.4, 1e-3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """What one stage did.
-
-    Attributes
-    ----------
-    level : Level
-        The level of the stage.
-    log_z : float
-        Log of its mass as estimated before the stage, in nats.
-    ess : float
-        Effective sample size of the pool for the level after the stage.
-    efficiency : float
-        Share of effective draws among those of the fitted proposal; NaN if none was tried.
-    acceptance, decorrelation : float
-        Of the Markov moves; NaN if there were none.
-    kernel : str
-        What moved the particles.
-    proposal : Defensive or None
-        The proposal, if one was tried.
-    plan : Plan or None
-        How a sampler without adaptation would do the same.
-    seconds : float
-        Time spent fitting.
-    """
-
-    level: Level
-    log_z: float
-    ess: float
-    efficiency: float = math.nan
-    acceptance: float = math.nan
-    decorrelation: float = math.nan
-    kernel: str = ""
-    proposal: Defensive | None = None
-    plan: Plan | None = None
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """The population of :class:`Persistent`: the pool, and what was learnt on the way.
-
-    Attributes
-    ----------
-    pool : Pool
-        Every point so far.
-    portfolio : Portfolio
-        The kernels as last adapted.
-    sweeps : int
-        Applications of a kernel to each particle in the next stage that moves them.
-    skip : int
-        Stages for which no proposal is tried, since the last one failed.
-    patience : int
-        How many stages a failure costs.
-    records : tuple of Record
-        One for each stage after the start.
-    proposal : Defensive or None
-        The proposal fitted last.
-    chosen : int
-        Stages since its family was chosen.
-    """
-
-    pool: Pool
-    portfolio: Portfolio
-    sweeps: int
-    skip: int = 0
-    patience: int = 1
-    records: tuple[Record, ...] = ()
-    proposal: Defensive | None = None
-    chosen: int = 0
 
 
 def sweeps_needed(sweeps: int, decorrelation: float, wanted: float, most: int) -> int:
@@ -174,10 +111,10 @@ class Persistent:
     wanted: float = 0.6
     sweeps: int = 3
     most_sweeps: int = 40
-    stay: int = 5
+    stay: int = 8
     grow: int = 3
     n: int = 0
-    level: Level = Temperature(0.0)
+    level: Level = BASE
 
     def start(self, n: int, rng: np.random.Generator) -> Particles:
         """Draw the first particles from the base."""
@@ -189,6 +126,8 @@ class Persistent:
         """Return the stage at the next level, or None after the last one."""
         history = cast(History, particles.x)
         pool, stage = history.pool, replace(self, n=self.n or history.pool.n)
+        if history.settling is not None:
+            return stage
         if isinstance(self.level, Threshold):
             return stage._above(history)
         if self.level.slope >= 1.0:
@@ -225,12 +164,15 @@ class Persistent:
         return replace(self, level=Threshold(least))
 
     def _improving(self, records: tuple[Record, ...]) -> bool:
-        """Say whether the last proposal at the target was better than those before."""
-        tried = [r.efficiency for r in records if r.level.slope >= 1.0]
-        if math.isnan(tried[-1]) or len(tried) < 2:
+        """Say whether one more proposal at the target may be worth its draws."""
+        tried = [r for r in records if r.level.slope >= 1.0]
+        last = tried[-1]
+        if math.isnan(last.efficiency) or len(tried) < 2:
             return True
-        before = [e for e in tried[:-1] if not math.isnan(e)]
-        return tried[-1] < 0.9 and (not before or tried[-1] > 1.1 * max(before))
+        before = max((r.efficiency for r in tried[:-1] if r.efficiency > 0.0), default=0.0)
+        return last.efficiency < 0.9 and (
+            not before > 0.0 or last.efficiency > 1.1 * before or not last.khat < LIGHT
+        )
 
     def lookahead(self, particles: Particles) -> None:
         """Return None: the stage draws its particles itself."""
@@ -239,25 +181,40 @@ class Persistent:
     def move(self, particles: Particles, rng: np.random.Generator) -> Particles:
         """Weigh the pool for this level, and add points to it."""
         history = cast(History, particles.x)
-        pool = history.pool
-        log_w = pool.log_weights(self.level)
-        log_z = float(kernels.log_mean_exp(log_w))
+        log_z = float(kernels.log_mean_exp(history.pool.log_weights(self.level)))
         done = Record(level=self.level, log_z=log_z, ess=math.nan)
-        if history.skip > 0:
+        if history.settling is not None:
+            pass
+        elif history.skip > 0:
             history = replace(history, skip=history.skip - 1)
-        elif float(kernels.ess(log_w)) > ENOUGH * self.bridge.dim:
-            history, done = self._drawn(history, log_w, done, rng)
+        else:
+            history, done = self._drawn(history, done, rng)
         if not done.efficiency >= self.least:
             history, done = self._moved(history, log_z, done, rng)
         log_w = history.pool.log_weights(self.level)
         done = replace(done, ess=float(kernels.ess(log_w)))
         return Particles(replace(history, records=(*history.records, done)), log_w)
 
+    def weighed(self, pool: Pool) -> tuple[Pool, Floats]:
+        """Return the points to learn from, and their log-weights for this level.
+
+        Those with exact densities, where they suffice; else all of them.
+        """
+        exact = pool.exact
+        log_w = exact.log_weights(self.level)
+        if exact is not pool and kernels.ess(log_w) < max(
+            SHARE * self.n, 2.0 * ENOUGH * self.bridge.dim
+        ):
+            return pool, pool.log_weights(self.level)
+        return exact, log_w
+
     def _drawn(
-        self, history: History, log_w: Floats, done: Record, rng: np.random.Generator
+        self, history: History, done: Record, rng: np.random.Generator
     ) -> tuple[History, Record]:
         """Fit a proposal to the pool and add draws from it."""
-        pool = history.pool
+        pool, log_w = self.weighed(history.pool)
+        if float(kernels.ess(log_w)) < ENOUGH * self.bridge.dim:
+            return history, done
         begun = time.perf_counter()
         most = POINTS_AT_TARGET if self.level.slope >= 1.0 else POINTS
         z, weights = heavy(pool.points.z, log_w, most)
@@ -277,7 +234,7 @@ class Persistent:
         failed = share < self.least
         history = replace(
             history,
-            pool=pool.added(points, source),
+            pool=history.pool.added(points, source),
             proposal=q,
             chosen=chosen,
             skip=history.patience if failed else 0,
@@ -289,6 +246,7 @@ class Persistent:
         return history, replace(
             done,
             efficiency=share,
+            khat=tail_shape(own),
             kernel="proposal",
             proposal=q,
             plan=plan,
@@ -298,25 +256,36 @@ class Persistent:
     def _moved(
         self, history: History, log_z: float, done: Record, rng: np.random.Generator
     ) -> tuple[History, Record]:
-        """Draw particles from the pool, move them, and add them."""
-        pool = history.pool
-        log_w = pool.log_weights(self.level)
-        z, weights = heavy(pool.points.z, log_w)
+        """Draw particles from the pool, move them, and add them.
+
+        Moves from the right distribution leave it as it is.  Where they shift the mean, the
+        population had not reached its level: it is moved again, and what it was before is dropped.
+        """
+        settling = history.settling
+        if settling is None:
+            repeats = 0
+            trusted, log_w = self.weighed(history.pool)
+            z, weights = heavy(trusted.points.z, log_w, POINTS)
+            points = trusted.resampled(self.n, log_w, rng)
+            pool = history.pool
+        else:
+            pool, points, repeats = settling.pool, settling.points, settling.repeats + 1
+            z, weights = points.z, np.full(points.n, 1.0 / points.n)
         begun = time.perf_counter()
         portfolio = history.portfolio.fitted(z, weights, rng)
         taken = time.perf_counter() - begun
-        points = pool.resampled(self.n, log_w, rng)
         mean = weights @ z
         variances = weights @ np.square(z - mean)
         swept = portfolio.sweep(points, self.level, self.bridge, rng, history.sweeps, variances)
-        source = Source(n=self.n, level=self.level, log_z=log_z)
+        shift = np.abs(swept.points.z.mean(axis=0) - mean) / np.sqrt(variances + 1e-300)
+        drifts = float(shift.max()) > DRIFT + 4.0 / math.sqrt(self.n) and repeats < REPEATS
+        wanted = self.wanted if not drifts else 1.0 - 0.25 * (1.0 - self.wanted)
         history = replace(
             history,
-            pool=pool.added(swept.points, source),
+            pool=pool.added(swept.points, Source(n=self.n, level=self.level, log_z=log_z)),
+            settling=Settling(pool=pool, points=swept.points, repeats=repeats) if drifts else None,
             portfolio=swept.portfolio,
-            sweeps=sweeps_needed(
-                history.sweeps, swept.decorrelation, self.wanted, self.most_sweeps
-            ),
+            sweeps=sweeps_needed(history.sweeps, swept.decorrelation, wanted, self.most_sweeps),
         )
         return history, replace(
             done,
@@ -326,45 +295,3 @@ class Persistent:
             plan=Plan(level=self.level, portfolio=portfolio, sweeps=history.sweeps),
             seconds=done.seconds + taken,
         )
-
-
-def defended(z: Floats, weights: Floats, rng: np.random.Generator) -> Defensive:
-    """Return the proposal that fits weighted points best, with a wide part for safety.
-
-    References
-    ----------
-    Hesterberg (1995), Weighted average importance sampling and defensive mixture distributions.
-    """
-    fitted, _ = fit_proposal(z, weights, rng)
-    return Defensive(proposal=fitted, safety=wide(z, weights), share=0.05)
-
-
-def wide(z: Floats, weights: Floats) -> StudentT:
-    """Return a Student-t distribution twice as wide as weighted points."""
-    d = z.shape[1]
-    whole = StudentT(location=np.zeros(d), root=np.eye(d)).fit(z, weights)
-    return replace(whole, root=WIDE * whole.root)
-
-
-def heavy(z: Floats, log_w: Floats, most: int = POINTS_AT_TARGET) -> tuple[Floats, Floats]:
-    """Return the points that carry all but a millionth of the mass, for fitting.
-
-    Notes
-    -----
-    Of more than `most` points, about that many are kept, by systematic sampling; a point heavier
-    than ``1 / most`` is always among them, and counts as often as it was drawn.
-    """
-    weights = np.empty_like(log_w)
-    kernels.normalise(log_w, weights)
-    order = np.argsort(weights, kind="stable")
-    light = int(np.searchsorted(np.cumsum(weights[order]), 1e-6))
-    keep = np.sort(order[light:])
-    z, weights = z[keep], weights[keep] / weights[keep].sum()
-    if weights.shape[0] <= most:
-        return z, weights
-    drawn = np.bincount(
-        np.searchsorted(np.cumsum(weights), (np.arange(most) + 0.5) / most),
-        minlength=weights.shape[0] + 1,
-    )[:-1]
-    kept = np.flatnonzero(drawn)
-    return z[kept], drawn[kept] / drawn[kept].sum()

@@ -54,7 +54,7 @@ class Source:
     @property
     def known(self) -> bool:
         """Whether the density of the source is known with its constant."""
-        return self.level is None or self.level.slope == 0.0 and self.log_z == 0.0
+        return self.level is None or (self.level.slope == 0.0 and self.log_z == 0.0)
 
     def log_ratio(self, points: Points) -> Floats:
         """Return the log of the source's density, without `log_z`, over that of the base."""
@@ -105,6 +105,25 @@ class Pool:
     def n(self) -> int:
         """Number of points."""
         return self.points.n
+
+    @property
+    def exact(self) -> Pool:
+        """The points from base and proposals alone, whose densities are known.
+
+        Markov moves reach their level only in the limit; what they fall short of biases every
+        weight that trusts them.
+        """
+        known = np.array([s.known for s in self.sources])
+        if known.all():
+            return self
+        rows = np.repeat(known, [s.n for s in self.sources])
+        return replace(
+            self,
+            points=self.points[rows],
+            island=self.island[rows],
+            sources=tuple(s for s in self.sources if s.known),
+            ratios=self.ratios[np.ix_(rows, known)],
+        )
 
     @property
     def log_mixture(self) -> Floats:

@@ -14,7 +14,7 @@ from aisle_smc.moves import Bridge, Level, Points, Portfolio, join
 from aisle_smc.particles import Particles
 from aisle_smc.resampling import Resampler, systematic
 from aisle_smc.smc import smc
-from aisle_smc.tempering.levels import Temperature, next_temperature
+from aisle_smc.tempering.levels import BASE, Temperature, next_temperature
 
 __all__ = ["Cloud", "Plan", "Tempering", "WasteFree", "replicate"]
 
@@ -66,7 +66,8 @@ def increment(before: Level, after: Level, points: Points) -> Floats:
     """Return the log of the ratio of two levels at points, ``-inf`` where the second vanishes."""
     there = after.log_potential(points.log_ratio)
     here = before.log_potential(points.log_ratio)
-    return np.where(np.isneginf(there), -math.inf, there - here)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isneginf(there), -math.inf, there - here)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +109,8 @@ class Tempering:
     efficiency: float = 0.5
     sweeps: int = 5
     plans: tuple[Plan, ...] | None = None
-    level: Level = Temperature(0.0)  # noqa: RUF009 - a frozen value
-    before: Level = Temperature(0.0)  # noqa: RUF009 - a frozen value
+    level: Level = BASE
+    before: Level = BASE
 
     def start(self, n: int, rng: np.random.Generator) -> Particles:
         """Draw the particles from the base."""
@@ -201,8 +202,8 @@ class WasteFree:
     length: int = 10
     efficiency: float = 0.5
     resampler: Resampler = systematic
-    level: Level = Temperature(0.0)  # noqa: RUF009 - a frozen value
-    before: Level = Temperature(0.0)  # noqa: RUF009 - a frozen value
+    level: Level = BASE
+    before: Level = BASE
 
     def start(self, n: int, rng: np.random.Generator) -> Particles:
         """Draw the particles from the base."""

@@ -1,0 +1,51 @@
+"""Estimates of a log-evidence, each with its error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aisle_smc.particles import Particles
+from aisle_smc.tempering.fits import tail_shape
+
+__all__ = ["Estimate", "replicated"]
+
+REPLICATES_AT_LEAST = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """One estimate of a log-evidence.
+
+    Attributes
+    ----------
+    log_evidence, error : float
+        In nats.
+    khat : float
+        Shape of the tail of the weights; NaN where it has no meaning.
+    """
+
+    log_evidence: float
+    error: float
+    khat: float = math.nan
+
+
+def replicated(replicates: Sequence[Particles]) -> Estimate | None:
+    """Return the mean of unbiased evidences, or None for too few to know its error.
+
+    Notes
+    -----
+    Where the evidences of single runs have a heavy tail, the mean of a few is too low and its
+    error too small; `khat` is the shape of that tail.
+    """
+    log_z = np.array([particles.log_evidence for particles in replicates])
+    if log_z.size < REPLICATES_AT_LEAST or not np.isfinite(log_z).any():
+        return None
+    top = float(log_z.max())
+    z = np.exp(log_z - top)
+    mean = float(z.mean())
+    error = float(z.std(ddof=1)) / mean / math.sqrt(z.size)
+    return Estimate(log_evidence=top + math.log(mean), error=error, khat=tail_shape(log_z))
