@@ -92,8 +92,9 @@ class Portfolio:
         merits = np.array(self.merits or [math.inf] * size)
         owed = np.array(self.owed or [0.0] * size)
         order = [int(k) for k in np.flatnonzero(np.isinf(merits))][:sweeps]
-        square = np.square(np.where(np.isinf(merits), 0.0, merits))
-        share = square / square.sum() if square.sum() > 0.0 else np.full(size, 1.0 / size)
+        known = np.where(np.isinf(merits), 0.0, merits)
+        square = np.square(known / known.max()) if known.max() > 0.0 else np.ones(size)
+        share = square / square.sum()
         share = (1.0 - EXPLORE) * share + EXPLORE / size
         for _ in range(sweeps - len(order)):
             owed += share
@@ -132,7 +133,8 @@ class Portfolio:
         keep : bool
             Return the state after every sweep.
         """
-        start, scale = points.z, np.maximum(variances, 1e-300)
+        # A coordinate in which the population is one point gives no unit: its jumps count nothing.
+        start, scale = points.z, np.where(variances > 1e-200, variances, math.inf)
         jumps: dict[int, list[float]] = {}
         taken: dict[int, list[float]] = {}
         chains = []

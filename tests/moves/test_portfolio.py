@@ -145,3 +145,13 @@ def test_points_join_and_split():
     assert mixed.blobs.tolist() == [3, 2]
     np.testing.assert_array_equal(mixed.z, [[1.0, 1.0], [0.0, 0.0]])
     np.testing.assert_array_equal(mixed.scores[:, 0], b.scores[:, 0])
+
+
+def test_a_population_in_one_point_gives_no_unit():
+    """One particle with all the weight: jumps count nothing, and nothing overflows."""
+    portfolio = Portfolio(kernels=(RandomWalk(scale=0.3), RandomWalk(scale=1.0)))
+    for variances in (np.zeros(2), np.full(2, 1e-250), np.full(2, 1e-180)):
+        found = portfolio.sweep(points(), LEVEL, BRIDGE, stream(1), 4, variances)
+        assert all(math.isfinite(merit) for merit in found.portfolio.merits)
+        assert 0.0 <= found.decorrelation <= 1.0
+        assert len(found.portfolio.schedule(7)) == 7
