@@ -96,7 +96,7 @@ class Fault:
             )
         else:
             error = type(self.error)(f"{name} must return {self.error}, at {at}")
-        error.__cause__ = self.error if self.bad is None else None
+        error.__cause__ = self.error if self.raised else None
         return error
 
 

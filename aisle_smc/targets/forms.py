@@ -119,7 +119,8 @@ def _density_of_batch(value: Any, shape: tuple[int, ...]) -> Array:
     array = numbers(value)
     if array is None or array.dtype.kind == "c":
         raise TypeError(f"real {expected}; it returned {described(value)}")
-    if array.shape not in (shape, (*shape, 1)):
+    # A column is meant as it looks, and a squeezed batch of one point is a number.
+    if array.shape not in (shape, (*shape, 1)) and not (shape == (1,) and array.size == 1):
         raise ValueError(f"{expected}; it returned {described(value)}")
     return array.reshape(shape)
 

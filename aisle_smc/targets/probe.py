@@ -75,8 +75,8 @@ class Trial:
         """Return what went wrong in a line."""
         how = f"a batch of shape {self.points.shape}"
         how = how if self.batch else f"one point, {show_point(names, self.points[0])}"
-        what = f"it raised {type(self.error).__name__}: " if self.raised else "expected "
-        return f"called with {how}: {what}{self.error}"
+        what = f"it raised {_brief(self.error)}" if self.raised else f"expected {self.error}"
+        return f"called with {how}: {what}"
 
 
 def tell(
@@ -309,6 +309,13 @@ def _with_autograd(found: Found) -> Found:
     return replace(found, autograd=Autograd(dialect.call, form, isinstance(dialect, Batches)))
 
 
+def _brief(error: Exception | None) -> str:
+    """Return the first line of an exception that says something; the rest is in the cause."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line and not line.startswith("Failed in nopython mode")]
+    return f"{type(error).__name__}: {said[0] if said else ''}"
+
+
 def _no_way(function: Callable[..., Any], names: Sequence[str], look: _Look) -> Exception:
     """Return the error that says why a function can be called in no way."""
     said = "\n".join(f"  {trial.said(names)}" for trial in look.failed)
@@ -325,5 +332,5 @@ def _no_way(function: Callable[..., Any], names: Sequence[str], look: _Look) -> 
             f"{name} must return {first.error}\n{said}\n"
             "return one number for a point, or with vectorized=True one for each of a batch"
         )
-    error.__cause__ = first.error
+    error.__cause__ = first.error if first.raised else None
     return error

@@ -123,6 +123,26 @@ def test_components_by_index_are_a_function_of_one_point(k):
         )
 
 
+def test_a_batch_of_one_point_may_be_squeezed():
+    with evaluator(lambda x: np.squeeze(vectorised_only(x)), NAMES, PROBE) as evaluate:
+        assert evaluate.dialect == "vectorised"
+        np.testing.assert_allclose(evaluate(THETA[:257]).log_density, EXACT[:257])
+
+
+def test_a_numba_function_that_does_not_compile_says_why():
+    def helper(x):
+        return x
+
+    @numba.njit
+    def f(x):
+        return helper(x[0])
+
+    with pytest.raises(TargetFailed, match="it raised TypingError: ") as c:
+        evaluator(f, NAMES, PROBE)
+    assert len(str(c.value).splitlines()) == 3
+    assert type(c.value.__cause__).__name__ == "TypingError"
+
+
 def test_a_sum_over_everything_is_a_function_of_one_point():
     with evaluator(lambda x: -np.sum(x**2), NAMES, PROBE) as evaluate:
         assert evaluate.dialect == "python"
