@@ -13,9 +13,13 @@ from aisle_smc.resampling import (
     stratified,
     systematic,
 )
+from aisle_smc.sampling import SampleResult, sample
 from aisle_smc.smc import Stage, resume, smc
 from aisle_smc.streams import stream
+from aisle_smc.targets import Target
+from aisle_smc.tempering import Temperature, Threshold
 from aisle_smc.version import __version__
+from aisle_smc.weighted import WeightedDraws
 
 __all__ = [
     "AisleError",
@@ -23,7 +27,12 @@ __all__ = [
     "Particles",
     "Prior",
     "Resampler",
+    "SampleResult",
     "Stage",
+    "Target",
+    "Temperature",
+    "Threshold",
+    "WeightedDraws",
     "__version__",
     "killing",
     "merge",
@@ -31,6 +40,7 @@ __all__ = [
     "optimal",
     "residual",
     "resume",
+    "sample",
     "smc",
     "ssp",
     "stratified",

@@ -60,8 +60,8 @@ def sample(
     ----------
     target : callable or Target
         The log-likelihood, or the bare log-density, in nats.  It takes one vector of the
-        parameters in the order of the prior, or names them (``def f(mu, sigma)``); it may take a batch
-        (n, k) and return (n,).  Numba functions of one point, NumPy and torch functions of a
+        parameters in the order of the prior, or names them (``def f(mu, sigma)``); or a batch
+        (n, k), to return (n,).  Numba functions of one point, NumPy and torch functions of a
         batch or of one point, and plain Python are told apart by calling them.  ``-inf`` rules a
         point out.  Further values it returns are kept (`blobs`).  A torch function, or
         ``Target(f, gradient=g)``, is explored with its gradient.
