@@ -40,11 +40,12 @@ KEPT = ("log_evidence", "log_evidence_error", "evaluations", "seconds", "method"
 
 
 def source_stamp() -> int:
-    """Return a checksum of the code that a result depends on."""
+    """Return a checksum of our modules that are loaded: those that a result depends on."""
     crc = 0
-    for folder in ("aisle_smc", "kernels"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            crc = zlib.crc32(path.read_bytes(), crc)
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name.split(".")[0] in ("aisle_smc", "aisle_kernels") and file is not None:
+            crc = zlib.crc32(Path(file).read_bytes(), crc)
     return crc
 
 
