@@ -16,7 +16,6 @@ from typing import Any
 from targets import REAL, Target, load
 
 import aisle_smc
-from aisle_smc.sampling import sample
 
 
 def best_dialect(target: Target) -> str:
@@ -45,7 +44,7 @@ def run(
     likelihood = likelihood_of(target, dialect)
     prior = target.scipy_prior()
     start = time.perf_counter()
-    result = sample(
+    result = aisle_smc.sample(
         likelihood,
         prior=prior,
         evidence_error=evidence_error,
