@@ -13,7 +13,7 @@ from aisle_smc.resampling import (
     stratified,
     systematic,
 )
-from aisle_smc.sampling import SampleResult, sample
+from aisle_smc.sampling import SampleResult, bridge, sample
 from aisle_smc.smc import Stage, resume, smc
 from aisle_smc.streams import stream
 from aisle_smc.targets import Target
@@ -34,6 +34,7 @@ __all__ = [
     "Threshold",
     "WeightedDraws",
     "__version__",
+    "bridge",
     "killing",
     "merge",
     "multinomial",

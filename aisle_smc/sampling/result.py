@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from aisle_smc.arrays import Floats
+from aisle_smc.priors import Prior
 from aisle_smc.sampling.estimates import Estimate
+from aisle_smc.sampling.frozen import judge
 from aisle_smc.sampling.request import Request
 from aisle_smc.sampling.session import Aim, Session
 from aisle_smc.sampling.trace import Step
 from aisle_smc.summary import Summary
+from aisle_smc.targets import Target, evaluator
 from aisle_smc.weighted import WeightedDraws
 
 if TYPE_CHECKING:
@@ -48,12 +53,18 @@ class SampleResult:
     evaluations : int
         Evaluations of the target.
     seconds : mapping from str to float
-        Where the time went: "target" inside the user's function, and the phases "guessing",
-        "exploring", "drawing" and "replicating", which include it.
+        Where the time went: "target" inside the user's function, "fitting" proposals and kernels,
+        and the phases "guessing", "exploring", "drawing" and "replicating", which include both.
     trace : tuple of Step
         The run stage by stage.
     stopped : str or None
         The limit that ended the run early, if one did.
+    log_likelihood : ndarray, shape (n,)
+        What the target gave at the weighted draws, in nats.
+    dialect : str
+        What kind of function the target is.
+    aim : Aim
+        What was asked for.
     """
 
     posterior: WeightedDraws
@@ -66,8 +77,10 @@ class SampleResult:
     seconds: Mapping[str, float]
     trace: tuple[Step, ...]
     stopped: str | None
+    log_likelihood: Floats
     dialect: str
     aim: Aim
+    _log_w: Floats = field(repr=False)
     _again: Callable[[Aim], SampleResult] = field(repr=False)
     _session: Session = field(repr=False)
 
@@ -192,6 +205,36 @@ class SampleResult:
             )
         )
 
+    def reweight(
+        self, target: Target | Callable[..., Any] | None = None, *, prior: Any = None
+    ) -> SampleResult:
+        """Return the result for a changed likelihood or prior, without drawing again.
+
+            w'_i = w_i exp(f'(theta_i) - f(theta_i)) p'(theta_i) / p(theta_i)
+
+        Parameters
+        ----------
+        target : callable or Target, optional
+            The new log-likelihood, called as the old one was; the old one by default.
+        prior : mapping or Prior, optional
+            New priors of the same parameters; the old ones by default.
+
+        Returns
+        -------
+        SampleResult
+            With the evidence of the new posterior; its k-hat says whether the old draws cover it.
+
+        Raises
+        ------
+        ValueError
+            If the draws do not come from a frozen proposal, or the new prior has other parameters.
+
+        References
+        ----------
+        Vehtari et al. (2024), Pareto smoothed importance sampling, for the k-hat.
+        """
+        return reweighted(self, target, prior)
+
     # --- words --------------------------------------------------------------------------------
 
     @property
@@ -211,7 +254,19 @@ class SampleResult:
             )
         if self.method == "draws" and not self.khat < 0.7:
             doubts.append(f"k-hat {self.khat:.2f} says the weights have no reliable mean")
-        if self.method == "replicates" and not (self.log_evidence_error < 0.5 and self.khat < 0.7):
+        if self.method == "reweighted" and not self.khat < 0.7:
+            doubts.append(
+                f"k-hat {self.khat:.2f} says that the old draws do not cover the new posterior: "
+                "sample it afresh"
+            )
+        drawn = self.estimates.get("draws")
+        if not self._session.proper and drawn is not None and not drawn.khat < 0.7:
+            doubts.append(
+                "the tail of the weights may be that of a density without a finite integral; a "
+                "prior or bounds would rule that out"
+            )
+        uneven = math.isfinite(self.khat) and not self.khat < 0.7
+        if self.method == "replicates" and (uneven or not self.log_evidence_error < 0.5):
             doubts.append("the replicates differ too much for their mean to be known")
         other = self.estimates.get("draws"), self.estimates.get("replicates")
         if other[0] is not None and other[1] is not None:
@@ -227,6 +282,7 @@ class SampleResult:
 
     def __repr__(self) -> str:
         how = {
+            "reweighted": "from the draws of another posterior",
             "draws": "from independent draws of a frozen proposal",
             "replicates": "from samplers that no longer adapt",
             "pool": "from the exploration alone",
@@ -240,14 +296,17 @@ class SampleResult:
             f"({how}{khat})",
             "  " + ("; ".join(doubts) if doubts else "nothing found speaks against either"),
             f"  {self.evaluations} evaluations ({self.dialect}) in {self.total_seconds:.1f} s, "
-            f"of which {self.seconds['target']:.1f} s in the target",
+            f"of which {self.seconds['target']:.1f} s in the target and "
+            f"{self.seconds['fitting']:.1f} s fitting proposals",
         ]
         return "\n".join(lines)
 
     @property
     def total_seconds(self) -> float:
         """Seconds of the whole run."""
-        return sum(taken for phase, taken in self.seconds.items() if phase != "target")
+        return sum(
+            taken for phase, taken in self.seconds.items() if phase not in ("target", "fitting")
+        )
 
 
 def assemble(
@@ -267,14 +326,19 @@ def assemble(
     points, log_w = session.points(method)
     chosen = estimates[method]
     space = session.posterior.space
+    theta = space.draws(points.z)
+    log_target = points.log_base + points.log_ratio
+    log_likelihood = log_target - space.log_reference(points.z) - request.offset
+    log_prior = 0.0 if request.prior is None else request.prior.log_density(theta)
     draws = WeightedDraws(
         names=request.free,
-        x=space.draws(points.z),
+        x=theta,
         log_w=log_w,
         blobs=points.blobs,
         prior=request.prior,
+        log_density=log_likelihood + log_prior,
     )
-    evaluator = session.posterior.evaluator
+    ev = session.posterior.evaluator
     return SampleResult(
         posterior=draws,
         log_evidence=chosen.log_evidence,
@@ -283,11 +347,91 @@ def assemble(
         estimates=estimates,
         khat=chosen.khat,
         evaluations=session.meter.evaluations,
-        seconds={"target": evaluator.seconds, **session.meter.phases},
+        seconds={
+            "target": ev.seconds,
+            "fitting": session.fitting_seconds,
+            **session.meter.phases,
+        },
         trace=tuple(session.trace),
         stopped=session.stopped,
-        dialect=evaluator.dialect,
+        log_likelihood=log_likelihood,
+        dialect=ev.dialect,
         aim=aim,
+        _log_w=log_w,
         _again=again,
         _session=session,
     )
+
+
+def reweighted(
+    result: SampleResult, target: Target | Callable[..., Any] | None, prior: Any
+) -> SampleResult:
+    """Return a result for a changed likelihood or prior, see :meth:`SampleResult.reweight`."""
+    if result.method not in ("draws", "reweighted"):
+        raise ValueError(
+            "reweighting needs independent draws of a frozen proposal; this result comes from "
+            f"{result.method!r}; sample the new posterior instead"
+        )
+    session, old = result._session, result.posterior
+    change = np.zeros(old.n)
+    log_likelihood = result.log_likelihood
+    if target is not None:
+        ev = session.posterior.evaluator
+        theta = parameters_of(result)
+        with evaluator(target, ev.names, theta[:12]) as new:
+            log_likelihood = new(theta).log_density
+        with np.errstate(invalid="ignore"):
+            change = log_likelihood - result.log_likelihood
+        # Where the old posterior vanishes its draws say nothing of the new one.
+        change = np.where(np.isnan(change), -math.inf, change)
+        if (change == math.inf).any():
+            raise ValueError(
+                "the new likelihood is positive where the old one is zero, so the old draws "
+                "cannot stand for it; sample the new posterior"
+            )
+    if prior is not None:
+        given: Prior | None = prior if isinstance(prior, Prior) else Prior(prior)
+        assert given is not None
+        if old.prior is None or given.free != old.prior.free:
+            names = "none" if old.prior is None else ", ".join(old.prior.free)
+            raise ValueError(
+                f"the new prior must have the same free parameters, {names}; got "
+                f"{', '.join(given.free)}"
+            )
+        change = change + given.log_density(old.x) - old.prior.log_density(old.x)
+    else:
+        given = old.prior
+    log_w = result._log_w + change
+    found = judge(log_w)
+    log_prior = 0.0 if given is None else given.log_density(old.x)
+    draws = WeightedDraws(
+        names=old.names,
+        x=old.x,
+        log_w=log_w,
+        blobs=old.blobs if target is None else None,
+        prior=given,
+        log_density=log_likelihood + log_prior,
+    )
+    estimate = Estimate(log_evidence=found.log_evidence, error=found.error, khat=found.khat)
+    return replace(
+        result,
+        posterior=draws,
+        log_evidence=found.log_evidence,
+        log_evidence_error=found.error,
+        method="reweighted",
+        estimates={"reweighted": estimate},
+        khat=found.khat,
+        log_likelihood=log_likelihood,
+        _log_w=log_w,
+        _again=_cannot_go_on,
+    )
+
+
+def parameters_of(result: SampleResult) -> Floats:
+    """Return the weighted draws as the target is called with them, fixed parameters included."""
+    prior = result.posterior.prior
+    return result.x if prior is None else np.asarray(prior.with_constants(result.x))
+
+
+def _cannot_go_on(aim: Aim) -> SampleResult:
+    raise ValueError("a reweighted result cannot be refined: refine the first one, or sample anew")

@@ -13,21 +13,21 @@ from aisle_smc.arrays import Floats
 from aisle_smc.checkpoint import digest
 from aisle_smc.moves import Level
 from aisle_smc.normal_scores import circular_columns
-from aisle_smc.sampling.bridges import Posterior
+from aisle_smc.sampling.bridges import FromPrior, Posterior
 from aisle_smc.sampling.meter import Meter
 from aisle_smc.sampling.request import Request, read_request
 from aisle_smc.sampling.result import SampleResult, assemble
 from aisle_smc.sampling.session import Aim, Session
 from aisle_smc.sampling.status import Status
 from aisle_smc.streams import stream
-from aisle_smc.targets import Journal, Target, evaluator
+from aisle_smc.targets import Journal, Target, as_target, evaluator
 from aisle_smc.tempering import BASE
 from aisle_smc.version import __version__
 
-__all__ = ["sample"]
+__all__ = ["bridge", "sample"]
 
 # The key of the stream of the first points to try; a session has 0 to 4, its request 5.
-PROBE, PROBES = 6, 7
+PROBE, PROBES = 6, 12
 
 
 def sample(
@@ -149,7 +149,7 @@ def sample(
     >>> def log_likelihood(mu):
     ...     return norm.logpdf(y, mu, 1.0).sum()
     >>> result = sample(log_likelihood, {"mu": norm(0, 2)}, progress=False)
-    >>> bool(abs(result.log_evidence - -4.343) < 4 * result.log_evidence_error)
+    >>> bool(abs(result.log_evidence - -4.283) < 4 * result.log_evidence_error)
     True
     >>> result.mean.round(1).tolist()
     [0.8]
@@ -259,11 +259,8 @@ def _fingerprint(
     path: Level,
 ) -> dict[str, str]:
     """Return what a run is made from; aims and limits are not part of it."""
-    whole = target if isinstance(target, Target) else Target(target)
-    functions = [whole.function, whole.gradient, whole.value_and_gradient]
-    label = getattr(whole.function, "__name__", type(whole.function).__name__)
     return {
-        "target": f"{label} ({digest(functions)})",
+        **as_target(target).fingerprint(),
         "prior": f"{request.prior!r}" if request.prior is not None else digest(request.space),
         "names": ", ".join(request.names),
         "offset": f"{request.offset!r}",
@@ -281,3 +278,47 @@ def _plain(init: Any) -> Any:
     if isinstance(init, Mapping):
         return {key: np.asarray(value, dtype=np.float64) for key, value in init.items()}
     return np.asarray(init, dtype=np.float64)
+
+
+def bridge(
+    target: Target | Callable[..., Any],
+    prior: Any,
+    *,
+    names: Sequence[str] | None = None,
+    vectorized: bool | None = None,
+    workers: int | None = None,
+    seed: int = 0,
+) -> FromPrior:
+    """Return the way from a prior to a posterior, for samplers that you assemble yourself.
+
+    Parameters
+    ----------
+    target, prior, names, vectorized, workers
+        As in :func:`sample`.
+    seed : int
+        Of the points that the target is tried at.
+
+    Returns
+    -------
+    Bridge
+        For the stages of :mod:`aisle_smc.tempering`.  Its coordinates are those of the prior, in
+        which it is standard normal; ``bridge.posterior.space.draws(z)`` gives parameters.
+
+    Examples
+    --------
+    >>> from scipy.stats import norm
+    >>> from aisle_smc import smc, stream
+    >>> from aisle_smc.moves import Portfolio, RandomWalk
+    >>> from aisle_smc.tempering import Tempering
+    >>> way = bridge(lambda mu: norm.logpdf(1.2, mu, 0.1), {"mu": norm(0, 1)})
+    >>> first = Tempering(bridge=way, portfolio=Portfolio(kernels=(RandomWalk(),)))
+    >>> for stage, particles in smc(first, 500, stream(1)):
+    ...     pass
+    >>> stage.level, round(particles.log_evidence, 1)
+    (Temperature(beta=1.0), -1.6)
+    """
+    request = read_request(prior, None, None, names, seed)
+    ev = evaluator(
+        target, request.names, _probes(request, seed), vectorized=vectorized, workers=workers
+    )
+    return FromPrior(posterior=Posterior(space=request.space, evaluator=ev, meter=Meter()))

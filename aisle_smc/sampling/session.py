@@ -296,6 +296,19 @@ class Session:
     # --- what was found -----------------------------------------------------------------------
 
     @property
+    def proper(self) -> bool:
+        """Whether the target has a prior, and so a finite evidence."""
+        space = self.posterior.space
+        return space.inner.proper if isinstance(space, AffineSpace) else space.proper
+
+    @property
+    def fitting_seconds(self) -> float:
+        """Seconds spent fitting proposals and kernels."""
+        if self.explored is None:
+            return 0.0
+        return sum(record.seconds for record in self.history[0].records)
+
+    @property
     def history(self) -> tuple[History, Particles]:
         """The exploration so far."""
         assert self.explored is not None
