@@ -163,9 +163,9 @@ class ResampleGlobally:
 
     References
     ----------
-    Cappe, Guillin, Marin and Robert (2004), Population Monte Carlo, section 3; Elvira, Martino,
+    Cappe, Guillin, Marin and Robert (2004), Population Monte Carlo; Elvira, Martino,
     Luengo and Bugallo (2017), Improving population Monte Carlo: alternative weighting and
-    resampling schemes, table 2: GR-PMC.
+    resampling schemes: GR-PMC.
     """
 
     resampler: Resampler = systematic
@@ -202,7 +202,7 @@ class ResampleLocally:
 
     References
     ----------
-    Elvira, Martino, Luengo and Bugallo (2017), table 2: LR-PMC.
+    Elvira, Martino, Luengo and Bugallo (2017): LR-PMC.
     """
 
     spread: Spread = kernel
@@ -251,7 +251,7 @@ class LocalMeans:
     References
     ----------
     Martino, Elvira, Luengo and Corander (2015), An adaptive population importance sampler:
-    learning from uncertainty, table I.
+    learning from uncertainty.
     """
 
     spread: Spread = kept

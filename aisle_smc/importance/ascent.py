@@ -56,7 +56,7 @@ class Ascend:
     ----------
     Elvira, Martino, Luengo and Corander (2015), A gradient adaptive population importance sampler;
     Schuster (2015), Gradient importance sampling; Elvira, Chouzenoux, Akyildiz and Martino (2023),
-    Gradient-based adaptive importance samplers, equations 13 to 16.
+    Gradient-based adaptive importance samplers.
     """
 
     repulsion: float = 0.0

@@ -33,7 +33,7 @@ class MarkovLocations:
 
     References
     ----------
-    Martino, Elvira, Luengo and Corander (2017), Layered adaptive importance sampling, section 5.2:
+    Martino, Elvira, Luengo and Corander (2017), Layered adaptive importance sampling: with
     parallel independent chains.
     """
 

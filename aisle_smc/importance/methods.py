@@ -30,12 +30,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from aisle_smc.arrays import Floats
-from aisle_smc.distributions import fit_mixture
+from aisle_smc.distributions import Distribution, fit_mixture
 from aisle_smc.divergences import Clipping, Stabiliser
 from aisle_smc.importance.adaptation import (
     Adaptation,
@@ -141,7 +140,7 @@ def DMPMC(
     References
     ----------
     Elvira, Martino, Luengo and Bugallo (2017), Improving population Monte Carlo: alternative
-    weighting and resampling schemes, section 4.1.
+    weighting and resampling schemes.
     """
     return Method(
         name="DM-PMC",
@@ -161,7 +160,7 @@ def GRPMC(
 
     References
     ----------
-    Elvira, Martino, Luengo and Bugallo (2017), section 4.2: global resampling.
+    Elvira, Martino, Luengo and Bugallo (2017), global resampling.
     """
     return Method(
         name="GR-PMC",
@@ -175,7 +174,7 @@ def LRPMC(*, locations: int = 50, spread: Spread = kernel, df: float = 5.0) -> M
 
     References
     ----------
-    Elvira, Martino, Luengo and Bugallo (2017), section 4.2: local resampling.
+    Elvira, Martino, Luengo and Bugallo (2017), local resampling.
     """
     return Method(
         name="LR-PMC",
@@ -204,13 +203,13 @@ def MPMC(*, parts: int = 10, df: float = 5.0, stabiliser: Stabiliser | None = No
 
 def AMIS(
     *,
-    fit: Callable[[Floats, Floats, np.random.Generator], Any] | None = fit_mixture,
+    fit: Callable[[Floats, Floats, np.random.Generator], Distribution] | None = fit_mixture,
     stabiliser: Stabiliser | None = None,
 ) -> Method:
     """Fit one proposal to all draws so far, weighted by all proposals so far.
 
     `fit` may be :func:`aisle_smc.distributions.fit_mixture`, :data:`moments` (one Student-t
-    distribution by mean and covariance, as in the first half of the paper), a function of your own
+    distribution by mean and covariance: much faster, and coarser), a function of your own
     ``fit(x, weights, rng)``, or None for the ``fit`` of the present proposal.
 
     References
@@ -227,7 +226,7 @@ def AMIS(
 
 def NPMC(
     *,
-    fit: Callable[[Floats, Floats, np.random.Generator], Any] | None = fit_mixture,
+    fit: Callable[[Floats, Floats, np.random.Generator], Distribution] | None = fit_mixture,
     stabiliser: Stabiliser = _CLIPPING,
 ) -> Method:
     """Fit a proposal with transformed weights; those of the evidence are left as they are.

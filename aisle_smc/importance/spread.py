@@ -64,7 +64,7 @@ class Kernel:
 
     References
     ----------
-    West (1993), Mixture models, Monte Carlo, Bayesian updating and dynamic models, section 4.
+    West (1993), Mixture models, Monte Carlo, Bayesian updating and dynamic models.
     """
 
     count: int | None = None

@@ -59,15 +59,18 @@ class Mixed:
 
     Notes
     -----
-    Unbiased for the evidence whatever the size.  The variance falls as groups grow: with one group
-    it is never more than with each proposal alone.  Costs n `size` densities a round.
+    Unbiased for the evidence whatever the size.  The variance falls, or stays, where groups are
+    joined: with :math:`a_k = \int \gamma q_k / \varphi` that of one group is
+    :math:`\frac1n \int \gamma^2 / \varphi - \frac1{n^2} \sum_k n_k a_k^2`; the first term is at
+    most its average over smaller groups because 1/q is convex, and the second is at least theirs
+    because the square is.  Costs n `size` densities a round.
 
     References
     ----------
-    Veach and Guibas (1995), section 3: the balance heuristic.  Elvira, Martino, Luengo and Bugallo
-    (2019), Generalized multiple importance sampling, table 1: N1 (own proposal) and N3 (all);
-    theorem 1 for the order of their variances.  The same (2015), Efficient multiple importance
-    sampling estimators: groups.
+    Veach and Guibas (1995), Optimally combining sampling techniques for Monte Carlo rendering: the
+    balance heuristic.  Elvira, Martino, Luengo and Bugallo (2019), Generalized multiple importance
+    sampling: the order of the variances of their schemes N1 (own proposal) and N3 (all).  The same
+    (2015), Efficient multiple importance sampling estimators: groups.
     """
 
     size: int | None = None
@@ -125,7 +128,7 @@ class Temporal:
 
     References
     ----------
-    Cornuet, Marin, Mira and Robert (2012), Adaptive multiple importance sampling, algorithm 1;
+    Cornuet, Marin, Mira and Robert (2012), Adaptive multiple importance sampling;
     Owen and Zhou (2000), Safe and effective importance sampling, for the deterministic mixture.
     """
 

@@ -141,7 +141,7 @@ def exact(weighting_groups, numerator=skewed):
 
 
 def test_larger_groups_have_smaller_exact_variances():
-    """The order of Elvira et al. (2019), theorem 1, to the accuracy of the trapezoid rule."""
+    """The order of Elvira et al. (2019), to the accuracy of the trapezoid rule."""
     own, pairs, whole = (
         exact(groups) for groups in ([[0], [1], [2], [3]], [[0, 1], [2, 3]], [[0, 1, 2, 3]])
     )
