@@ -10,9 +10,9 @@ from aisle_kernels import weights as kernels
 from aisle_kernels.pareto import pareto_k, tail_length
 
 from aisle_smc.arrays import Floats
-from aisle_smc.distributions import Defensive, StudentT, fit_proposal
+from aisle_smc.distributions import Defensive, Distribution, StudentT, fit_mixture
 
-__all__ = ["POINTS", "POINTS_AT_TARGET", "defended", "heavy", "tail_shape", "wide"]
+__all__ = ["POINTS", "POINTS_AT_TARGET", "defended", "heavy", "simple", "tail_shape"]
 
 # Standard deviations of the wide part of a proposal, in those of the population.
 WIDE = 2.0
@@ -20,28 +20,30 @@ WIDE = 2.0
 POINTS, POINTS_AT_TARGET = 4000, 20_000
 
 
-def defended(z: Floats, weights: Floats, rng: np.random.Generator) -> Defensive:
-    """Return the proposal that fits weighted points best, with a wide part for safety.
+def simple(
+    z: Floats, weights: Floats, rng: np.random.Generator
+) -> tuple[Distribution, tuple[tuple[str, float], ...]]:
+    """Fit a mixture of few parts: enough for the first step away from a base."""
+    return fit_mixture(z, weights, rng, most=4), ()
+
+
+def defended(fitted: Distribution, z: Floats, weights: Floats) -> Defensive:
+    """Return a fitted proposal with a wide part around the same points for safety.
 
     References
     ----------
     Hesterberg (1995), Weighted average importance sampling and defensive mixture distributions.
     """
-    fitted, _ = fit_proposal(z, weights, rng)
-    return Defensive(proposal=fitted, safety=wide(z, weights), share=0.05)
+    d = z.shape[1]
+    whole = StudentT(location=np.zeros(d), root=np.eye(d)).fit(z, weights)
+    wide = replace(whole, root=WIDE * whole.root)
+    return Defensive(proposal=fitted, safety=wide, share=0.05)
 
 
 def tail_shape(log_w: Floats) -> float:
     """Return the shape of the upper tail of log-weights, infinite where it is not known."""
     length = tail_length(log_w.shape[0], 1.0)
     return float(pareto_k(log_w, length)) if length >= 5 else math.inf
-
-
-def wide(z: Floats, weights: Floats) -> StudentT:
-    """Return a Student-t distribution twice as wide as weighted points."""
-    d = z.shape[1]
-    whole = StudentT(location=np.zeros(d), root=np.eye(d)).fit(z, weights)
-    return replace(whole, root=WIDE * whole.root)
 
 
 def heavy(z: Floats, log_w: Floats, most: int = POINTS_AT_TARGET) -> tuple[Floats, Floats]:

@@ -11,6 +11,7 @@ import numpy as np
 from aisle_kernels import weights as kernels
 
 from aisle_smc.arrays import Floats
+from aisle_smc.distributions import fit_proposal
 from aisle_smc.moves import Bridge, Independence, Level, Portfolio
 from aisle_smc.particles import Particles
 from aisle_smc.tempering.fits import (
@@ -18,8 +19,8 @@ from aisle_smc.tempering.fits import (
     POINTS_AT_TARGET,
     defended,
     heavy,
+    simple,
     tail_shape,
-    wide,
 )
 from aisle_smc.tempering.history import History, Record, Settling
 from aisle_smc.tempering.levels import BASE, Temperature, Threshold, next_temperature
@@ -30,13 +31,13 @@ __all__ = ["Persistent", "sweeps_needed"]
 
 # Effective points that a proposal needs for each dimension.
 ENOUGH = 4.0
-# A family that did this well is kept for so many stages, and only fitted anew.
-KEEP, KEPT_STAGES = 0.5, 4
+# A family that does this well is fitted anew and not chosen anew.
+GOOD, GOOD_AT_TARGET = 0.6, 0.8
 # The path is nested once this many stages have raised the temperature by less than a tenth of
 # what they do on a normal target, sqrt(2 / d) each.
 STALLED, SLOW = 4, 0.14
 # Shape of a tail that needs no better proposal.
-LIGHT = 0.6
+LIGHT = 0.5
 # How far, in standard deviations, the moves of a stage may shift a mean beyond the noise, and how
 # often a stage is repeated for it.
 DRIFT, REPEATS = 0.15, 60
@@ -111,7 +112,7 @@ class Persistent:
     wanted: float = 0.6
     sweeps: int = 3
     most_sweeps: int = 40
-    stay: int = 8
+    stay: int = 6
     grow: int = 3
     n: int = 0
     level: Level = BASE
@@ -170,9 +171,9 @@ class Persistent:
         if math.isnan(last.efficiency) or len(tried) < 2:
             return True
         before = max((r.efficiency for r in tried[:-1] if r.efficiency > 0.0), default=0.0)
-        return last.efficiency < 0.9 and (
-            not before > 0.0 or last.efficiency > 1.1 * before or not last.khat < LIGHT
-        )
+        uneven = not last.khat < LIGHT
+        better = last.efficiency > 1.1 * before
+        return uneven or (last.efficiency < GOOD_AT_TARGET and better)
 
     def lookahead(self, particles: Particles) -> None:
         """Return None: the stage draws its particles itself."""
@@ -219,12 +220,13 @@ class Persistent:
         most = POINTS_AT_TARGET if self.level.slope >= 1.0 else POINTS
         z, weights = heavy(pool.points.z, log_w, most)
         q, chosen = history.proposal, history.chosen + 1
-        good = bool(history.records) and history.records[-1].efficiency >= KEEP
-        if q is not None and good and chosen < KEPT_STAGES and self.level.slope < 1.0:
-            q = q.fit(z, weights)
-            q = replace(q, safety=wide(z, weights))
+        fits = history.records[-1].efficiency if history.records else math.nan
+        good = fits >= (GOOD_AT_TARGET if self.level.slope >= 1.0 else GOOD)
+        if q is None or not (good or (chosen == 1 and fits >= self.least)):
+            family = fit_proposal if history.records else simple
+            q, chosen = defended(family(z, weights, rng)[0], z, weights), 0
         else:
-            q, chosen = defended(z, weights, rng), 0
+            q = defended(q.proposal.fit(z, weights), z, weights)
         taken = time.perf_counter() - begun
         n = self.n * (self.grow if self.level.slope >= 1.0 else 1)
         points = self.bridge.at(q.sample(n, rng))
