@@ -236,7 +236,7 @@ def find_order(x: Floats, w: Floats, rng: np.random.Generator) -> Integers:
     scores = Scores(features=features, w=w, size=size)
     orders = likely_orders(features, w, size)
     if len(orders) == 1 or d > FEW:
-        return np.array(best_order(orders[:3], scores))
+        return np.array(best_order(orders[:2], scores))
     return np.array(exchanged(best_order(orders, scores), scores))
 
 
