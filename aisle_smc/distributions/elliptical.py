@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from aisle_kernels import student as kernels
-from scipy.special import gammaln
+from scipy.special import fdtri, gammaln
 
 from aisle_smc.arrays import Floats
 from aisle_smc.distributions.gaussian import read_location_root
@@ -16,17 +16,20 @@ from aisle_smc.distributions.moments import (
     effective_count,
     inverse_root,
     shrunk_moments,
+    tempered,
     whiten,
 )
 from aisle_smc.distributions.protocol import check_draw, read_points, read_weighted, settle
 from aisle_smc.distributions.radial import LogRadius, fit_log_radius
-from aisle_smc.distributions.student_em import em, one_part, share_out, unseen
+from aisle_smc.distributions.student_em import Parts, calibrated, em, one_part, share_out, unseen
 
 __all__ = ["Elliptical", "fit_elliptical"]
 
 SCORING_STEPS = 2
 # Effective points per dimension below which scoring would chase noise.
 ENOUGH_TO_SCORE = 20.0
+PSEUDO_POINTS = 2.0
+QUANTILES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,7 +50,8 @@ class Elliptical:
         Lower-triangular root with a positive diagonal.
     radius : LogRadius
         The law of :math:`\log r`.  A factor may be moved between it and `root`; a fit leaves the
-        root to be that of a Student-t scale matrix.
+        root to be that of a scale matrix.  With ``radius.left`` equal to the dimension, as a fit
+        has it, the density is constant inside the first knot; smaller, it has a pole.
 
     Raises
     ------
@@ -93,15 +97,20 @@ class Elliptical:
         x = read_points(x, self.dim)
         square = np.empty((1, x.shape[0]))
         kernels.distances(x, self.location[None], self._inverse, square)
+        low, flatter = self.radius.knots[0], self.radius.left - self.dim
         with np.errstate(invalid="ignore", divide="ignore"):
             s = 0.5 * np.log(square[0])
-            log_q = self._log_norm + self.radius.log_density(s) - self.dim * s
+            # Inside the first knot the two terms in s are added up first: at the centre s = -inf.
+            outer = np.maximum(s, low)
+            log_q = self._log_norm + self.radius.log_density(outer) - self.dim * outer
+            if flatter != 0.0:
+                log_q += flatter * np.minimum(s - low, 0.0)
         return settle(log_q, x)
 
     def fit(self, x: Floats, weights: Floats) -> Elliptical:
         """Return the elliptical distribution fitted to points, its law of the radius included."""
         x, w = read_weighted(x, weights, self.dim)
-        return fit_elliptical(x, w)
+        return fit_elliptical(x, tempered(w, self.dim + 1.0))
 
 
 def fit_elliptical(x: Floats, w: Floats) -> Elliptical:
@@ -115,14 +124,29 @@ def fit_elliptical(x: Floats, w: Floats) -> Elliptical:
     mean, root = shrunk_moments(x, w)
     z = whiten(x, mean, root)
     part = em(z, w, one_part(z, w), steps=30, tolerance=1e-6)
-    location, root = mean + root @ part.location[0], root @ part.root[0]
+    location, shape = mean + root @ part.location[0], root @ part.root[0]
     square = unseen(share_out(z, w, part), part.df, d)[0]
-    apart = square > 0.0
-    s = 0.5 * np.log(square[apart]) if apart.any() else np.zeros(1)
-    c = w[apart] / w[apart].sum() if apart.any() else np.ones(1)
-    if d > 1 and apart.all() and effective_count(w) >= ENOUGH_TO_SCORE * d:
-        return _scored(x, w, location, root)
-    return Elliptical(location=location, root=root, radius=fit_log_radius(s, c, d))
+    if d > 1 and square.all() and effective_count(w) >= ENOUGH_TO_SCORE * d:
+        return _scored(x, w, location, shape)
+    near = square > 0.0
+    s = np.concatenate([0.5 * np.log(square[near]), _student_radii(z, w, part)])
+    # The law of a Student-t distribution of the same size counts as much as two points.
+    known = PSEUDO_POINTS / (effective_count(w) + PSEUDO_POINTS)
+    believed = np.full(s.size - int(near.sum()), known / (s.size - int(near.sum())))
+    seen = w[near] * ((1.0 - known) / max(float(w[near].sum()), 1e-300))
+    c = np.concatenate([seen, believed])
+    return Elliptical(location=location, root=shape, radius=fit_log_radius(s, c / c.sum(), d))
+
+
+def _student_radii(z: Floats, w: Floats, part: Parts) -> Floats:
+    """Return evenly spread log-radii, in units of the part, of its calibrated Student-t law."""
+    d = z.shape[1]
+    better = calibrated(z, w, part)
+    size = better.root[0, 0, 0] / part.root[0, 0, 0]
+    levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    # The squared radius over d has the F distribution.
+    square = d * fdtri(float(d), float(better.df[0]), levels)
+    return np.asarray(math.log(size) + 0.5 * np.log(square))
 
 
 def _scored(x: Floats, w: Floats, location: Floats, root: Floats) -> Elliptical:
@@ -153,10 +177,13 @@ def _scored(x: Floats, w: Floats, location: Floats, root: Floats) -> Elliptical:
         shape *= d * (d + 2.0) / (2.0 * (w @ (t * t)))
         # Far from the maximum a step may be nonsense; half the size of the points is enough.
         step *= min(1.0, 0.5 / max(float(np.sqrt(step @ step)), 1e-300))
-        shape *= min(1.0, 0.5 / max(float(np.abs(shape).sum(axis=1).max()), 1e-300))
+        shape *= min(1.0, 0.5 / max(float(np.sqrt(np.square(shape).sum())), 1e-300))
         location = location + root @ step
         changed = root @ (np.eye(d) + shape)
-        root = np.asarray(np.linalg.cholesky(changed @ changed.T), dtype=np.float64)
+        # The lower-triangular root of changed changed', without squaring its condition.
+        upper = np.linalg.qr(changed.T).R
+        signs = np.where(np.diag(upper) < 0.0, -1.0, 1.0)
+        root = np.ascontiguousarray((upper * signs[:, None]).T, dtype=np.float64)
         s = _log_radii(x, location, root)
     t = _slopes(s, w, d)
     near = np.exp(-2.0 * s)

@@ -9,9 +9,9 @@ import numpy as np
 from aisle_smc.arrays import Floats
 from aisle_smc.distributions.elliptical import fit_elliptical
 from aisle_smc.distributions.mixture import Mixture
-from aisle_smc.distributions.mixture_fit import better, halves, thinned, without_copies
-from aisle_smc.distributions.moments import shrunk_moments, whiten
-from aisle_smc.distributions.protocol import check_draw, read_weighted
+from aisle_smc.distributions.mixture_fit import better, halves, thinned
+from aisle_smc.distributions.moments import shrunk_moments, tempered, whiten
+from aisle_smc.distributions.protocol import check_draw, read_weighted, without_copies
 from aisle_smc.distributions.splitting import split
 from aisle_smc.distributions.student_em import Parts, em, join, one_part, share_out
 
@@ -46,6 +46,7 @@ def fit_elliptical_mixture(x: Floats, weights: Floats, rng: np.random.Generator)
     check_draw(1, rng)
     x, w = read_weighted(x, weights)
     x, w = without_copies(x, w)
+    w = tempered(w, x.shape[1] + 1.0)
     one, other = halves(*thinned(x, w, rng), rng) if x.shape[0] >= 4 else ((x, w), (x, w))
     best, score = None, None
     for start in _doubled(*one, rng):

@@ -108,7 +108,7 @@ class Gaussian:
         Notes
         -----
         With fewer than two effective points per dimension the covariance is drawn towards its
-        diagonal, in proportion to what is missing.
+        diagonal, in proportion to what is missing; with fewer than one the weights are tempered.
         """
         x, w = read_weighted(x, weights, self.dim)
         mean, root = shrunk_moments(x, w)

@@ -9,12 +9,19 @@ import numpy as np
 
 from aisle_smc.arrays import Floats
 from aisle_smc.distributions.gaussian import Gaussian
-from aisle_smc.distributions.moments import inverse_root, shrunk_moments, whiten
+from aisle_smc.distributions.moments import (
+    effective_count,
+    inverse_root,
+    shrunk_moments,
+    tempered,
+    whiten,
+)
 from aisle_smc.distributions.protocol import (
     Distribution,
     check_draw,
     read_points,
     read_weighted,
+    without_copies,
 )
 from aisle_smc.distributions.student_em import (
     HIGHEST_DF,
@@ -138,8 +145,8 @@ class Mixture:
         Returns
         -------
         Mixture
-            With as many parts as now; a part left without points keeps its shape and gets weight
-            zero.
+            A part with fewer than d + 2 effective points keeps its shape, or is dropped if it
+            loses all of them.
 
         Raises
         ------
@@ -151,7 +158,8 @@ class Mixture:
         The number of parts and where they start are for :func:`fit_mixture` to choose.  At most
         50 rounds, or until a round gains less than 1e-4 nats.
         """
-        x, w = read_weighted(x, weights, self.dim)
+        x, w = without_copies(*read_weighted(x, weights, self.dim))
+        w = tempered(w, self.dim + 1.0)
         if all(isinstance(part, StudentT) for part in self.parts):
             return self._fit_student(x, w)
         mixture, before = self, -math.inf
@@ -167,9 +175,11 @@ class Mixture:
             # Points that no part can reach are shared out by weight alone.
             share[:, lost] = np.outer(mixture.weights, w[lost])
             total = share.sum(axis=1)
+            # A part with too few points for a shape of its own would shrink onto them.
+            least = min(self.dim + 2.0, 0.5 * effective_count(w))
             parts = tuple(
-                part.fit(x, c) if t > 0.0 else part
-                for part, c, t in zip(mixture.parts, share, total, strict=True)
+                part.fit(x, c) if effective_count(c) >= least else part
+                for part, c in zip(mixture.parts, share, strict=True)
             )
             mixture = replace(mixture, weights=total / total.sum(), parts=parts)
         return mixture

@@ -9,8 +9,8 @@ import numpy as np
 from aisle_smc.arguments import check_count
 from aisle_smc.arrays import Floats
 from aisle_smc.distributions.mixture import Mixture, mixture_in_place
-from aisle_smc.distributions.moments import shrunk_moments, whiten
-from aisle_smc.distributions.protocol import check_draw, read_weighted
+from aisle_smc.distributions.moments import shrunk_moments, tempered, whiten
+from aisle_smc.distributions.protocol import check_draw, read_weighted, without_copies
 from aisle_smc.distributions.splitting import merged, nearest, split
 from aisle_smc.distributions.student_em import (
     Evaluator,
@@ -22,30 +22,13 @@ from aisle_smc.distributions.student_em import (
     share_out,
 )
 
-__all__ = ["fit_mixture", "halves", "without_copies"]
+__all__ = ["better", "fit_mixture", "halves", "thinned", "without_negligible"]
 
 ROUNDS = 12
 # Structure is learnt from so many points at most; all of them are used once it is known.
 ENOUGH_TO_GROW = 20_000
 # Points that together carry less than this are left out.
 NEGLIGIBLE = 1e-6
-
-
-def without_copies(x: Floats, w: Floats) -> tuple[Floats, Floats]:
-    """Return the distinct points with their summed weights.
-
-    Copies, as a Markov chain that rejects leaves them, would be seen by both halves of a held-out
-    score and make every overfit look good.
-    """
-    order = np.argsort(x[:, 0], kind="stable")
-    first = x[order, 0]
-    if (first[1:] != first[:-1]).all():
-        return x, w
-    order = np.lexsort(x.T[::-1])
-    ordered = x[order]
-    new = np.ones(order.size, dtype=bool)
-    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    return ordered[new], np.add.reduceat(w[order], np.flatnonzero(new))
 
 
 def without_negligible(x: Floats, w: Floats) -> tuple[Floats, Floats]:
@@ -121,6 +104,7 @@ def fit_mixture(
     check_draw(1, rng)
     x, w = read_weighted(x, weights)
     x, w = without_copies(*without_negligible(x, w))
+    w = tempered(w, x.shape[1] + 1.0)
     mean, root = shrunk_moments(x, w)
     z = whiten(x, mean, root)
     if z.shape[0] < 4 or most == 1:

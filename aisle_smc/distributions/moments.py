@@ -15,6 +15,7 @@ __all__ = [
     "roots_of",
     "scale_of",
     "shrunk_moments",
+    "tempered",
     "weighted_moments",
     "whiten",
 ]
@@ -29,6 +30,42 @@ def effective_count(w: Floats) -> float:
     """Return ``(sum w)^2 / sum w^2``, how many equal weights would be as good."""
     square = float(np.square(w).sum())
     return float(w.sum()) ** 2 / square if square > 0.0 else 0.0
+
+
+def tempered(w: Floats, least: float) -> Floats:
+    r"""Return weights :math:`w_i^\beta`, with the largest power that leaves enough of them.
+
+    Parameters
+    ----------
+    w : ndarray, shape (n,)
+        Positive weights with sum one.
+    least : float
+        The effective count to keep.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        `w` itself if its effective count is `least` or more; equal weights if there are no more
+        than `least` points; else the powers with that effective count, with sum one.
+
+    Notes
+    -----
+    One or two heavy weights say where the target is and nothing of its shape.  Tempered weights
+    belong to a target closer to what the points were drawn from, and wider.
+    """
+    if effective_count(w) >= least:
+        return w
+    low, high = 0.0, 1.0
+    log_w = np.log(w / w.max())
+    if w.size > least:
+        for _ in range(50):
+            middle = 0.5 * (low + high)
+            if effective_count(np.exp(middle * log_w)) >= least:
+                low = middle
+            else:
+                high = middle
+    powers = np.exp(low * log_w)
+    return np.asarray(powers / powers.sum())
 
 
 def weighted_moments(x: Floats, w: Floats) -> tuple[Floats, Floats]:
@@ -128,7 +165,8 @@ def scale_of(x: Floats, w: Floats) -> Floats:
 def shrunk_moments(x: Floats, w: Floats) -> tuple[Floats, Floats]:
     """Return a weighted mean and a root of a covariance that is never singular.
 
-    With effective count ``m = 1 / sum w^2`` the covariance is
+    Weights of an effective count below ``d + 1`` are :func:`tempered`.  With effective count
+    ``m = 1 / sum w^2`` the covariance is
 
         (1 - s) S + s diag(S),      s = max(0, 1 - m / (2 (d + 1))),
 
@@ -147,6 +185,7 @@ def shrunk_moments(x: Floats, w: Floats) -> tuple[Floats, Floats]:
     root : ndarray, shape (d, d)
         Lower triangular.
     """
+    w = tempered(w, x.shape[1] + 1.0)
     mean, covariance = weighted_moments(x, w)
     share = max(0.0, 1.0 - effective_count(w) / (ENOUGH * (x.shape[1] + 1)))
     if share > 0.0:

@@ -9,7 +9,14 @@ import numpy as np
 from aisle_smc.arguments import check_count
 from aisle_smc.arrays import Floats
 
-__all__ = ["Distribution", "check_draw", "read_points", "read_weighted", "settle"]
+__all__ = [
+    "Distribution",
+    "check_draw",
+    "read_points",
+    "read_weighted",
+    "settle",
+    "without_copies",
+]
 
 
 @runtime_checkable
@@ -122,6 +129,23 @@ def read_weighted(x: Floats, weights: Floats, dim: int | None = None) -> tuple[F
     # Divided by the largest first, so that tiny and huge weights neither vanish nor overflow.
     w = w / w.max()
     return points, w / w.sum()
+
+
+def without_copies(x: Floats, w: Floats) -> tuple[Floats, Floats]:
+    """Return the distinct points with their summed weights.
+
+    Copies, as a Markov chain that rejects leaves them, would be seen by both halves of a held-out
+    score and make every overfit look good.
+    """
+    order = np.argsort(x[:, 0], kind="stable")
+    first = x[order, 0]
+    if (first[1:] != first[:-1]).all():
+        return x, w
+    order = np.lexsort(x.T[::-1])
+    ordered = x[order]
+    new = np.ones(order.size, dtype=bool)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    return ordered[new], np.add.reduceat(w[order], np.flatnonzero(new))
 
 
 def settle(log_q: Floats, x: Floats) -> Floats:

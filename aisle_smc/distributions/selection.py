@@ -16,10 +16,14 @@ from aisle_smc.distributions.mixture_fit import (
     fit_mixture,
     halves,
     thinned,
-    without_copies,
     without_negligible,
 )
-from aisle_smc.distributions.protocol import Distribution, check_draw, read_weighted
+from aisle_smc.distributions.protocol import (
+    Distribution,
+    check_draw,
+    read_weighted,
+    without_copies,
+)
 from aisle_smc.distributions.triangular import fit_triangular
 
 __all__ = ["fit_proposal"]

@@ -183,7 +183,9 @@ def em(x: Floats, w: Floats, parts: Parts, *, steps: int = 50, tolerance: float 
             parts = parts.take(lively)
             before = -math.inf
             continue
-        df = better_df(shares.sums, shares.count, parts.df, x.shape[1])
+        # A part with no more points than a hyperplane takes says nothing of its tails.
+        spare = np.maximum(shares.count - x.shape[1] - 1.0, 0.0)
+        df = better_df(shares.sums, spare, parts.df, x.shape[1])
         parts = _maximise(x, w, shares, replace(parts, df=df))
     return parts
 
@@ -226,11 +228,17 @@ def _maximise(x: Floats, w: Floats, shares: Shares, parts: Parts) -> Parts:
 
 
 def _shrunk_roots(scatter: Floats, total: Floats, count: Floats) -> Floats:
-    """Return roots of scatter matrices, those of few points drawn to the shape of them all."""
+    """Return roots of scatter matrices, those of few points drawn to the shape of them all.
+
+    What the common shape lacks in points it takes from a sphere, that is, since points are white,
+    from the covariance of all.
+    """
     d = scatter.shape[1]
     share = np.maximum(0.0, 1.0 - count / (ENOUGH * (d + 1)))
     if (share > 0.0).any():
         within = np.einsum("k,kij->ij", total / total.sum(), scatter) + 1e-8 * np.eye(d)
+        lack = max(0.0, 1.0 - float(count.sum()) / (ENOUGH * (d + 1)))
+        within = (1.0 - lack) * within + lack * np.trace(within) / d * np.eye(d)
         size = (scatter * np.linalg.inv(within)).sum(axis=(1, 2)) / d
         size = (count * size + 1.0) / (count + 1.0)
         drawn = (share * size)[:, None, None] * within
@@ -286,7 +294,8 @@ def calibrated(x: Floats, w: Floats, parts: Parts) -> Parts:
         sums[:, 2] = (c * np.log1p(m / df[:, None])).sum(axis=1)
         sums[:, 3] = (c * ratio).sum(axis=1)
         sums[:, 4] = (c * ratio / rest).sum(axis=1)
-        size = size * (df + d) * sums[:, 3] / d
+        # Points that are all alike have no distances, and no size of their own.
+        size = np.maximum(size * (df + d) * sums[:, 3] / d, 0.1)
         df = better_df(sums, shares.count, df, d)
     return replace(parts, root=parts.root * np.sqrt(size)[:, None, None], df=df)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from aisle_smc.arrays import Floats
 from aisle_smc.distributions.gaussian import cholesky, read_location_root
-from aisle_smc.distributions.moments import colour, shrunk_moments, whiten
+from aisle_smc.distributions.moments import colour, shrunk_moments, tempered, whiten
 from aisle_smc.distributions.protocol import check_draw, read_points, read_weighted
 from aisle_smc.distributions.student_em import Evaluator, Parts, calibrated, em, one_part
 
@@ -128,9 +128,11 @@ class StudentT:
         the degrees of freedom, kept between 3 and 1000 with a prior worth a fraction of one point.
         At three and above the proposal has a variance, and weights against lighter tails are
         bounded.  Size and degrees of freedom are then calibrated by leaving points out one by one.
-        The scale matrix of few effective points is drawn towards its diagonal.
+        With fewer than two effective points per dimension the scale matrix is drawn towards its
+        diagonal; with fewer than one the weights are tempered.
         """
         x, w = read_weighted(x, weights, self.dim)
+        w = tempered(w, self.dim + 1.0)
         mean, root = shrunk_moments(x, w)
         z = whiten(x, mean, root)
         found = calibrated(z, w, em(z, w, one_part(z, w), steps=200, tolerance=1e-8))
