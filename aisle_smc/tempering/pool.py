@@ -25,9 +25,10 @@ from aisle_smc.distributions import Distribution
 from aisle_smc.moves import Level, Points, join
 from aisle_smc.resampling import systematic
 
-__all__ = ["Pool", "Source", "solve"]
+__all__ = ["Pool", "Source", "log_mass", "log_masses"]
 
-SOLVE_STEPS = 300
+# Rounds of Newton's method, and how well the equations must then hold.
+SOLVE_STEPS, SOLVED = 60, 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,13 +182,16 @@ class Pool:
         Efron and Stein (1981), The jackknife estimate of variance.
         """
         target = level.log_potential(self.points.log_ratio)
-        value = solve(self.ratios, self.sources, target)
+        masses = log_masses(self.ratios, self.sources)
+        value = log_mass(self.ratios, self.sources, masses, target)
         if self.islands < 2 or not math.isfinite(value):
             return value, math.nan
         others = np.empty(self.islands)
         for j in range(self.islands):
             kept = self.island != j
-            others[j] = solve(self.ratios[kept], self.sources, target[kept])
+            ratios = self.ratios[kept]
+            without = log_masses(ratios, self.sources, masses)
+            others[j] = log_mass(ratios, self.sources, without, target[kept])
         spread = np.square(others - others.mean()).sum() * (self.islands - 1) / self.islands
         return value, math.sqrt(spread)
 
@@ -200,14 +204,14 @@ def log_sum_rows(values: Floats) -> Floats:
         return np.asarray(np.log(np.exp(values - safe[:, None]).sum(axis=1)) + safe)
 
 
-def solve(ratios: Floats, sources: tuple[Source, ...], target: Floats) -> float:
-    r"""Return the log-mass of a level from all points at once.
+def log_masses(ratios: Floats, sources: tuple[Source, ...], first: Floats | None = None) -> Floats:
+    r"""Return the log-masses of the sources from all points at once, shape (T,).
 
-    The masses of the levels among the sources are the solution of
+    Those of the levels are the solution of
 
-    .. math:: Z_r = \frac1N \sum_i \frac{g_r(x_i)}{\sum_s (n_s / N) \, g_s(x_i) / Z_s},
+    .. math:: Z_r = \frac1N \sum_i \frac{g_r(x_i)}{\sum_s (n_s / N) \, g_s(x_i) / Z_s};
 
-    found by iteration from what the stages estimated; those of base and proposals are known.
+    those of base and proposals are known.
 
     Parameters
     ----------
@@ -215,29 +219,55 @@ def solve(ratios: Floats, sources: tuple[Source, ...], target: Floats) -> float:
         Log of each source's density over the base, without its mass.
     sources : tuple of Source, length T
         The sources.
-    target : ndarray, shape (N,)
-        Log of the density asked for over the base.
+    first : ndarray, shape (T,), optional
+        Where to begin; by default at what the stages estimated.
+
+    Notes
+    -----
+    The solution is where a concave function of the log-masses is greatest.  Its third derivative
+    in any direction is at most the second times the range of the direction, so that Newton steps
+    of at most half a nat never go down; a few are enough where iterating the equations takes
+    thousands of rounds, as on a long path.
 
     References
     ----------
     Kong, McCullagh, Meng, Nicolae and Tan (2003); Shirts and Chodera (2008), Statistically
     optimal analysis of samples from multiple equilibrium states, equation 11.
     """
-    sizes = np.array([s.n for s in sources], dtype=np.float64)
-    share = sizes / sizes.sum()
-    first = np.array([s.log_z for s in sources])
-    free = np.array([not s.known for s in sources])
-    scaled = ratios - first
-    top = np.maximum(scaled.max(axis=1), -1e300)
-    g = np.exp(scaled - top[:, None])
-    z = np.ones(len(sources))
-    n = ratios.shape[0]
-    for _ in range(SOLVE_STEPS if free.any() else 0):
-        new = ((1.0 / (g @ (share / z))) @ g) / n
-        new = np.where(free, new, 1.0)
-        change = np.abs(np.log(new / z)).max()
-        z = new
-        if not change > 1e-5:
+    share = np.array([s.n for s in sources], dtype=np.float64)
+    share /= share.sum()
+    masses = np.array([s.log_z for s in sources]) if first is None else first.copy()
+    # Scaled by the largest entry of each row, so that nothing overflows.
+    log_p = ratios + (np.log(share) - masses)
+    p = np.exp(log_p - log_p.max(axis=1)[:, None])
+    known = np.array([s.known for s in sources])
+    free = np.flatnonzero(~known & (p.max(axis=0) > 0.0))
+    shift = np.zeros(len(sources))
+    for _ in range(SOLVE_STEPS if free.size else 0):
+        belongs = p * np.exp(-shift)
+        belongs /= belongs.sum(axis=1)[:, None]
+        mean = belongs.mean(axis=0)[free]
+        if np.abs(mean / share[free] - 1.0).max() < SOLVED:
             break
-    log_w = target - top - np.log(g @ (share / z))
-    return float(kernels.log_mean_exp(np.ascontiguousarray(log_w)))
+        held = belongs[:, free]
+        curve = np.diag(mean + 1e-12) - held.T @ held / held.shape[0]
+        step = np.linalg.solve(curve, mean - share[free])
+        shift[free] += step * min(1.0, 0.5 / float(np.abs(step).max()))
+    return masses + shift
+
+
+def log_mass(ratios: Floats, sources: tuple[Source, ...], masses: Floats, target: Floats) -> float:
+    """Return the log-mass of a density by the balance heuristic.
+
+    Parameters
+    ----------
+    ratios, sources
+        As in :func:`log_masses`.
+    masses : ndarray, shape (T,)
+        Log-masses of the sources.
+    target : ndarray, shape (N,)
+        Log of the density over the base.
+    """
+    share = np.array([s.n for s in sources], dtype=np.float64)
+    log_w = target - log_sum_rows(ratios + (np.log(share / share.sum()) - masses))
+    return float(kernels.log_mean_exp(log_w))
