@@ -20,7 +20,10 @@ from aisle_smc.moves import Points
 from aisle_smc.particles import Particles
 from aisle_smc.sampling.bridges import FromBase, Posterior
 
-__all__ = ["Frozen", "Judged", "judge"]
+__all__ = ["FIRST", "MOST", "Frozen", "Judged", "judge"]
+
+# Batches before the first look at the weights, and draws at most.
+FIRST, MOST = 4, 10_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +89,18 @@ class Frozen:
     ess, error : float
         Effective sample size and standard error of the log-evidence to reach.
     most : int
-        Draws at most, all stages together.
+        Draws that may be made, all stages together.
     batch : int
-        Draws of one evaluation.  A run with higher aims makes the same draws, and more.
+        Draws of one evaluation.
     batches : int
         Evaluations of this stage.
 
     Notes
     -----
     The population is a tuple of points, a batch each.
+
+    The weights are looked at after 4, 5, ... batches, an eighth more each time, whatever the aims
+    are.  So a run that stops and goes on later makes the draws of one that aimed higher at once.
     """
 
     posterior: Posterior
@@ -103,7 +109,7 @@ class Frozen:
     error: float
     most: int
     batch: int = 1000
-    batches: int = 4
+    batches: int = FIRST
 
     def start(self, n: int, rng: np.random.Generator) -> Particles:
         """Draw and weigh the first batches; `n` is not used."""
@@ -111,14 +117,18 @@ class Frozen:
 
     def next(self, particles: Particles) -> Frozen | None:
         """Return the stage that draws more, or None when the estimates are good enough."""
-        found = judge(particles.log_w)
-        if not found.reliable or found.n >= self.most:
-            return None
-        needs = max(self.ess / max(found.ess, 1.0), (found.error / self.error) ** 2)
-        if needs <= 1.0:
-            return None
-        more = min(1.05 * needs * found.n - found.n, 3.0 * found.n, self.most - found.n)
-        return replace(self, batches=max(math.ceil(more / self.batch), 1))
+        done, size = particles.n // self.batch, FIRST
+        while size < done:
+            size += max(size // 8, 1)
+        if size == done:
+            found = judge(particles.log_w)
+            reached = found.ess >= self.ess and found.error <= self.error
+            if reached or not found.reliable or found.n >= MOST:
+                return None
+            size += max(size // 8, 1)
+        # What is left of the allowance is used up; the batch after that exceeds it.
+        allowed = self.most // self.batch - done
+        return replace(self, batches=max(min(size - done, allowed), 1))
 
     def lookahead(self, particles: Particles) -> None:
         """Return None: nothing is resampled."""

@@ -68,6 +68,8 @@ def read_request(
     TypeError, ValueError
         If they contradict each other or are not enough.
     """
+    if isinstance(names, str):
+        names = (names,)
     if prior is not None and bounds is not None:
         raise ValueError(
             "prior and bounds were both given; the support of a prior is its bounds: leave bounds "
@@ -213,6 +215,11 @@ def _read_bounds(
             )
         names, pairs = tuple(bounds), list(bounds.values())
     else:
+        if isinstance(bounds, str) or not np.iterable(bounds):
+            raise TypeError(
+                "bounds must be pairs (low, high), one for each parameter, by name or in order; "
+                f"got {bounds!r}"
+            )
         pairs = list(bounds)
     labels = _labels(names, len(pairs))
     if d is not None and len(pairs) != d:
@@ -245,8 +252,13 @@ def _draws(init: Any, names: tuple[str, ...] | None) -> Floats:
             raise ValueError(
                 f"init has no draws of {', '.join(missing)}; it has {', '.join(init)}"
             )
-        init = np.stack([np.asarray(init[name], dtype=np.float64) for name in keys], axis=-1)
-    theta = np.asarray(init, dtype=np.float64)
+        init = np.stack([np.asarray(init[name]) for name in keys], axis=-1)
+    theta = np.asarray(init)
+    if theta.dtype.kind not in "fiu":
+        raise TypeError(
+            f"init must be draws, real numbers of shape (m, d); got {theta.dtype}; convert it"
+        )
+    theta = theta.astype(np.float64)
     if theta.ndim == 1 and names is not None and len(names) == 1:
         theta = theta[:, None]
     if theta.ndim != 2 or (names is not None and theta.shape[1] != len(names)):

@@ -202,6 +202,7 @@ class SampleResult:
                 ),
                 max_evaluations=max_evaluations,
                 max_seconds=max_seconds,
+                patience=self.aim.patience + 1,
             )
         )
 

@@ -18,16 +18,19 @@ from aisle_smc.sampling.meter import Meter
 from aisle_smc.sampling.request import Request, read_request
 from aisle_smc.sampling.result import SampleResult, assemble
 from aisle_smc.sampling.session import Aim, Session
+from aisle_smc.sampling.spaces import DistributionSpace, WhiteSpace
 from aisle_smc.sampling.status import Status
 from aisle_smc.streams import stream
 from aisle_smc.targets import Journal, Target, as_target, evaluator
-from aisle_smc.tempering import BASE
+from aisle_smc.tempering import BASE, Temperature, Threshold
 from aisle_smc.version import __version__
 
 __all__ = ["bridge", "sample"]
 
 # The key of the stream of the first points to try; a session has 0 to 4, its request 5.
 PROBE, PROBES = 6, 12
+# Points of a stage, at least.
+LEAST = 10
 
 
 def sample(
@@ -161,6 +164,20 @@ def sample(
     if n is None:
         n = max(1000, 20 * d) if d <= 100 else 400
     check_count("n", n)
+    if n < LEAST:
+        raise ValueError(
+            f"a stage needs at least {LEAST} points to learn from; got n = {n}; leave n out"
+        )
+    if vectorized not in (None, True, False):
+        raise TypeError(
+            "vectorized must be True (the target takes batches), False (one point) or None (tried "
+            f"out); got {vectorized!r}"
+        )
+    if not isinstance(path, Temperature | Threshold):
+        raise TypeError(
+            "path must be a level of aisle_smc.tempering, Temperature(0.0) or "
+            f"Threshold(-math.inf); got {path!r}"
+        )
     probes = _probes(request, seed)
     made_of = {} if file is None else _fingerprint(target, request, init, periodic, seed, n, path)
 
@@ -204,8 +221,7 @@ def sample(
             return assemble(session, request, aim, lambda more: run(session, more))
         finally:
             status.close()
-            if file is not None:
-                session.posterior.evaluator.close()
+            session.posterior.evaluator.close()
 
     return run(None, aim)
 
@@ -214,15 +230,16 @@ def read_aim(
     ess: float, evidence_error: float, max_evaluations: int | None, max_seconds: float | None
 ) -> Aim:
     """Return the aim of a run, or raise."""
-    for name, value in (("ess", ess), ("evidence_error", evidence_error)):
+    numbers = {"ess": ess, "evidence_error": evidence_error}
+    if max_seconds is not None:
+        numbers["max_seconds"] = max_seconds
+    for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float | np.number):
             raise TypeError(f"{name} must be a positive number; got {value!r}")
         if not value > 0.0:
             raise ValueError(f"{name} must be positive; got {value}")
     if max_evaluations is not None:
         check_count("max_evaluations", max_evaluations)
-    if max_seconds is not None and not max_seconds > 0.0:
-        raise ValueError(f"max_seconds must be positive; got {max_seconds}")
     return Aim(
         ess=float(ess),
         evidence_error=float(evidence_error),
@@ -235,6 +252,8 @@ def _circles(periodic: Sequence[str], request: Request) -> tuple[int, ...]:
     """Return the places of the periodic parameters among the free ones."""
     if len(periodic) == 0:
         return ()
+    if isinstance(periodic, str):
+        periodic = (periodic,)
     if request.prior is None or request.base is not None:
         raise ValueError(
             "periodic parameters need a prior by names (or finite bounds) and no init; got "
@@ -261,7 +280,7 @@ def _fingerprint(
     """Return what a run is made from; aims and limits are not part of it."""
     return {
         **as_target(target).fingerprint(),
-        "prior": f"{request.prior!r}" if request.prior is not None else digest(request.space),
+        "prior": _described(request),
         "names": ", ".join(request.names),
         "offset": f"{request.offset!r}",
         "init": "none" if init is None else digest(_plain(init)),
@@ -271,6 +290,22 @@ def _fingerprint(
         "n": f"{n}",
         "version": __version__,
     }
+
+
+def _described(request: Request) -> str:
+    """Return a description of the prior that changes with its last digit."""
+    space = request.space
+    if isinstance(space, WhiteSpace):
+        return digest([space.prior.mean, space.prior.root])
+    if isinstance(space, DistributionSpace):
+        return digest([space.prior, getattr(space.prior, "__dict__", None)])
+    if request.prior is None:
+        return digest(space)
+    exact = [
+        (c.distribution.args, c.distribution.kwds, c.lower, c.upper)
+        for c in request.prior.coordinates
+    ]
+    return f"{request.prior!r} ({digest([exact, request.prior.constants])})"
 
 
 def _plain(init: Any) -> Any:

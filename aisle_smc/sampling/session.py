@@ -26,7 +26,7 @@ from aisle_smc.normal_scores import Rotation
 from aisle_smc.particles import Particles
 from aisle_smc.sampling.bridges import FromBase, FromPrior, Posterior
 from aisle_smc.sampling.estimates import Estimate, replicated
-from aisle_smc.sampling.frozen import Frozen, judge
+from aisle_smc.sampling.frozen import FIRST, MOST, Frozen, judge
 from aisle_smc.sampling.laplace import MANY, laplace
 from aisle_smc.sampling.meter import Meter, Spent
 from aisle_smc.sampling.scores import Standard
@@ -60,12 +60,15 @@ class Aim:
         Evaluations at most.
     max_seconds : float or None
         Seconds at most.
+    patience : int
+        How far replicates may go: they may cost ``2^patience`` times what came before them.
     """
 
     ess: float
     evidence_error: float
     max_evaluations: int | None = None
     max_seconds: float | None = None
+    patience: int = 1
 
 
 @dataclass(slots=True)
@@ -107,17 +110,23 @@ class Session:
     replicates: list[Particles] = field(default_factory=list)
     bridge: Bridge | None = None
     stopped: str | None = None
-    spent: float = 0.0
+    # Evaluations of complete stages: what a run without a break would have made so far.
+    useful: int = 0
+    before: int = 0
+    _counted: int = 0
 
     def run(self, aim: Aim) -> None:
         """Work until the aim is reached or a limit stands in the way."""
         self.meter.allow(aim.max_evaluations, aim.max_seconds)
         self.stopped = None
+        # Evaluations of a stage that a limit cut short are made again.
+        self._counted = self.meter.evaluations
         try:
             if self.bridge is None:
                 with self.meter.phase("guessing"):
                     self._turn()
                     self.bridge = self._begin()
+                    self._count()
             if not self.finished:
                 with self.meter.phase("exploring"):
                     self._explore()
@@ -228,13 +237,15 @@ class Session:
                 proposal=q,
                 ess=aim.ess,
                 error=aim.evidence_error,
-                most=self._most(),
+                most=self._most(0),
             )
+            first = replace(first, batches=max(min(first.most // first.batch, FIRST), 1))
             steps = smc(first, 1, rng, threshold=0.0)
         else:
             stage, particles, rng = self.drawn
             rng = copied(rng)
-            stage = replace(stage, ess=aim.ess, error=aim.evidence_error, most=self._most())
+            most = self._most(particles.n)
+            stage = replace(stage, ess=aim.ess, error=aim.evidence_error, most=most)
             steps = resume(stage, particles, rng, threshold=0.0)
         for stage, particles in steps:
             self.drawn = stage, particles, copied(rng)
@@ -263,8 +274,9 @@ class Session:
         ]
         return max(tried, key=lambda one: one[0])[1] if tried else None
 
-    def _most(self) -> int:
-        return int(min(self.meter.left, 10_000_000))
+    def _most(self, done: int) -> int:
+        """Return how many draws there may be in all, `done` of them made."""
+        return int(min(done + self.meter.left, 2 * MOST))
 
     @property
     def trusted(self) -> bool:
@@ -277,13 +289,13 @@ class Session:
         history, _ = self.history
         first = Tempering(bridge=self.bridge, portfolio=history.portfolio, plans=history.plans)
         n = max(self.n // 4, 50)
-        # Twice what exploring took is enough, unless refine() asks for more.
-        most = max(3 * self.meter.evaluations, self.spent)
+        if not self.replicates:
+            self.before = self.useful
+        # Twice what came before is enough, unless refine() asks for more.
+        most = self.before * (1 + 2**aim.patience)
         while True:
             found = replicated(self.replicates)
-            if found is not None and (
-                found.error <= aim.evidence_error or self.meter.evaluations > most
-            ):
+            if found is not None and (found.error <= aim.evidence_error or self.useful > most):
                 break
             rng = stream(self.seed, REPLICATE, len(self.replicates))
             for _, particles in smc(first, n, rng):
@@ -291,7 +303,6 @@ class Session:
                     break
             self.replicates.append(particles)
             self._note(replicates_step(self.replicates, self.meter))
-        self.spent = 2 * self.meter.evaluations
 
     # --- what was found -----------------------------------------------------------------------
 
@@ -314,7 +325,12 @@ class Session:
         assert self.explored is not None
         return cast(History, self.explored[1].x), self.explored[1]
 
+    def _count(self) -> None:
+        self.useful += self.meter.evaluations - self._counted
+        self._counted = self.meter.evaluations
+
     def _note(self, step: Step) -> None:
+        self._count()
         self.trace.append(step)
         if self.watch is not None:
             self.watch(step)

@@ -12,6 +12,7 @@ from aisle_kernels import weights as kernels
 
 from aisle_smc.arrays import Floats
 from aisle_smc.distributions import fit_proposal
+from aisle_smc.errors import DegenerateWeights
 from aisle_smc.moves import Bridge, Independence, Level, Portfolio
 from aisle_smc.particles import Particles
 from aisle_smc.tempering.fits import (
@@ -41,6 +42,8 @@ LIGHT = 0.5
 # How far, in standard deviations, the moves of a stage may shift a mean beyond the noise, and how
 # often a stage is repeated for it.
 DRIFT, REPEATS = 0.15, 60
+# How many times as many points are drawn at the start where the target rules most of them out.
+MORE = 64
 # Effective points that a threshold leaves, as a share of a stage; and how much of the target may
 # lie above the last one.
 SHARE, LEFT = 0.4, 1e-3
@@ -53,6 +56,11 @@ def sweeps_needed(sweeps: int, decorrelation: float, wanted: float, most: int) -
     rate = -math.log1p(-min(decorrelation, 0.999)) / sweeps
     needed = -math.log1p(-wanted) / rate
     return int(min(max(math.ceil(needed - 0.25), 1), 2 * sweeps, most))
+
+
+def _alive(pool: Pool) -> int:
+    """Return at how many points the target is positive."""
+    return int(np.count_nonzero(pool.points.log_ratio > -math.inf))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,15 +126,32 @@ class Persistent:
     level: Level = BASE
 
     def start(self, n: int, rng: np.random.Generator) -> Particles:
-        """Draw the first particles from the base."""
+        """Draw the first particles from the base, and more where most of them are ruled out.
+
+        Raises
+        ------
+        DegenerateWeights
+            If the target vanishes at all of them.
+        """
         pool = Pool.started(self.bridge.start(n, rng), self.level, min(self.islands, n))
+        enough = min(n, 2 * self.islands + int(ENOUGH) * self.bridge.dim)
+        while (alive := _alive(pool)) < enough and pool.n < MORE * n:
+            points = self.bridge.start(pool.n, rng)
+            pool = pool.added(points, Source(n=pool.n, level=self.level))
+        if alive == 0:
+            raise DegenerateWeights(
+                f"the target must be positive somewhere; it is -inf at all {pool.n} points drawn "
+                "from where the run starts; check its sign and its bounds, narrow the prior, or "
+                "give first draws (init)",
+                t=0,
+            )
         history = History(pool=pool, portfolio=self.portfolio, sweeps=self.sweeps)
-        return Particles(history, np.zeros(n))
+        return Particles(history, np.zeros(pool.n))
 
     def next(self, particles: Particles) -> Persistent | None:
         """Return the stage at the next level, or None after the last one."""
         history = cast(History, particles.x)
-        pool, stage = history.pool, replace(self, n=self.n or history.pool.n)
+        pool, stage = history.pool, replace(self, n=self.n or history.pool.sources[0].n)
         if history.settling is not None:
             return stage
         if isinstance(self.level, Threshold):
