@@ -177,9 +177,10 @@ class Mixture:
             total = share.sum(axis=1)
             # A part with too few points for a shape of its own would shrink onto them.
             least = min(self.dim + 2.0, 0.5 * effective_count(w))
+            count = total**2 / np.maximum(share @ w, 1e-300)
             parts = tuple(
-                part.fit(x, c) if effective_count(c) >= least else part
-                for part, c in zip(mixture.parts, share, strict=True)
+                part.fit(x, c) if m >= least else part
+                for part, c, m in zip(mixture.parts, share, count, strict=True)
             )
             mixture = replace(mixture, weights=total / total.sum(), parts=parts)
         return mixture

@@ -95,13 +95,18 @@ class LogRadius:
         out[last] = self.knots[-1] + np.log(v) / self.right
         middle = ~(first | last)
         j = piece[middle] - 1
-        rest = u[middle] - self._cumulated[j]
-        slope = np.diff(self.heights) / np.diff(self.knots)
-        a, h = slope[j], np.exp(self.heights[j])
-        flat = np.abs(a) * np.diff(self.knots)[j] < 1e-9
-        with np.errstate(divide="ignore", invalid="ignore"):
-            step = np.where(flat, rest / h, np.log1p(a * rest / h) / np.where(flat, 1.0, a))
-        out[middle] = self.knots[j] + np.clip(step, 0.0, np.diff(self.knots)[j])
+        share = (u[middle] - self._cumulated[j]) / (self._cumulated[j + 1] - self._cumulated[j])
+        share = np.clip(share, 0.0, 1.0)
+        rise = np.diff(self.heights)[j]
+        # From the higher end, where nothing overflows.
+        share = np.where(rise > 0.0, 1.0 - share, share)
+        fall = -np.abs(rise)
+        flat = fall > -1e-9
+        with np.errstate(divide="ignore"):
+            way = np.log1p(share * np.expm1(fall)) / np.where(flat, -1.0, fall)
+        way = np.clip(np.where(flat, share, way), 0.0, 1.0)
+        way = np.where(rise > 0.0, 1.0 - way, way)
+        out[middle] = self.knots[j] + way * np.diff(self.knots)[j]
         return out
 
 

@@ -132,7 +132,10 @@ class Shares:
 
     @property
     def count(self) -> Floats:
-        """Effective number of each part's points, shape (k,)."""
+        """Effective number of each part's points, ``(sum c)^2 / sum c w``, shape (k,).
+
+        For equal weights it is the sum of the probabilities of belonging to the part.
+        """
         total, square = self.sums[:, 0], self.sums[:, 1]
         return np.where(square > 0.0, total**2 / np.where(square > 0.0, square, 1.0), 0.0)
 
@@ -195,7 +198,7 @@ def start(x: Floats, w: Floats, share: Floats, df: float = 10.0) -> Parts:
     k, d = share.shape[0], x.shape[1]
     share = np.ascontiguousarray(share, dtype=np.float64)
     sums = np.zeros((k, 5))
-    sums[:, 0], sums[:, 1] = share.sum(axis=1), np.square(share).sum(axis=1)
+    sums[:, 0], sums[:, 1] = share.sum(axis=1), share @ w
     centre = Parts(
         weights=np.full(k, 1.0 / k),
         location=np.ascontiguousarray((share @ x) / sums[:, :1]),

@@ -267,7 +267,7 @@ def share_out(distance, d, level, df, w, share, log_q, sums):
     log_q : ndarray, shape (n,)
         Receives the log-densities of the mixture (nats).
     sums : ndarray, shape (k, 5)
-        Receives :math:`\sum c`, :math:`\sum c^2`, :math:`\sum c \log(1 + m/\nu)`,
+        Receives :math:`\sum c`, :math:`\sum c\, w`, :math:`\sum c \log(1 + m/\nu)`,
         :math:`\sum c\, m / (\nu + m)` and :math:`\sum c\, m / (\nu + m)^2`; the last three mean
         nothing for a Gaussian part.
     """
@@ -307,7 +307,7 @@ def share_out(distance, d, level, df, w, share, log_q, sums):
                 fall = logs[c, p] - a if part > 0.0 else 0.0
                 near = part / (nu + away)
                 rows[0, p] = part
-                rows[1, p] = part * part
+                rows[1, p] = part * w[begin + p]
                 rows[2, p] = part * (fall * back)
                 rows[3, p] = away * near
                 rows[4, p] = away * near / (nu + away)

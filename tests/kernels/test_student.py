@@ -113,9 +113,9 @@ def test_share_out(n):
     np.testing.assert_allclose(
         log_q, oracle.log_density(x, location, inverse, level, df), rtol=1e-12, atol=1e-13
     )
-    np.testing.assert_allclose(sums[:, :2], oracle.tail_sums(distance, share, df)[:, :2])
+    np.testing.assert_allclose(sums[:, :2], oracle.tail_sums(distance, share, df, w)[:, :2])
     finite = np.isfinite(df)
-    found = oracle.tail_sums(distance[finite], share[finite], df[finite])
+    found = oracle.tail_sums(distance[finite], share[finite], df[finite], w)
     np.testing.assert_allclose(sums[finite], found, rtol=1e-10)
 
 

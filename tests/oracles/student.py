@@ -37,11 +37,11 @@ def share_out(distance, d, level, df, w):
     return w * p / p.sum(axis=0)
 
 
-def tail_sums(distance, share, df):
+def tail_sums(distance, share, df, w):
     near = distance / (df[:, None] + distance)
     rows = [
         share,
-        share**2,
+        share * w,
         share * np.log(1 + distance / df[:, None]),
         share * near,
         share * near / (df[:, None] + distance),
