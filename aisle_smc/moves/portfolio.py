@@ -76,6 +76,20 @@ class Portfolio:
         """Return the portfolio with the shape of every kernel adapted to a population."""
         return replace(self, kernels=tuple(k.fitted(z, weights, rng) for k in self.kernels))
 
+    def joined(self, kernel: Kernel) -> Portfolio:
+        """Return the portfolio with one more kernel, in the place of one of the same name."""
+        names = [k.name for k in self.kernels]
+        if kernel.name in names:
+            kernels = list(self.kernels)
+            kernels[names.index(kernel.name)] = kernel
+            return replace(self, kernels=tuple(kernels))
+        return replace(
+            self,
+            kernels=(*self.kernels, kernel),
+            merits=(*self.merits, math.inf) if self.merits else (),
+            owed=(*self.owed, 0.0) if self.owed else (),
+        )
+
     def schedule(self, sweeps: int) -> tuple[int, ...]:
         """Return which kernel makes each of the coming sweeps.
 

@@ -117,6 +117,8 @@ class Independence:
         Where proposals come from; None before the first fit.
     parts : int
         The largest number of parts to fit.
+    fit : bool
+        Whether `proposal` follows the population.
 
     References
     ----------
@@ -125,6 +127,7 @@ class Independence:
 
     proposal: Distribution | None = None
     parts: int = 8
+    fit: bool = True
 
     @property
     def name(self) -> str:
@@ -147,7 +150,9 @@ class Independence:
         return metropolis(points, bridge.at(z), correction, level, rng)
 
     def fitted(self, z: Floats, weights: Floats, rng: np.random.Generator) -> Independence:
-        """Return the kernel for a mixture fitted to the population."""
+        """Return the kernel for a mixture fitted to the population, or the same without `fit`."""
+        if not self.fit:
+            return self
         return replace(self, proposal=fit_mixture(z, weights, rng, most=self.parts))
 
     def rescaled(self, acceptance: float) -> Independence:

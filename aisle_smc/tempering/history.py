@@ -28,6 +28,8 @@ class Record:
         Effective sample size of the pool for the level after the stage.
     efficiency : float
         Share of effective draws among those of the fitted proposal; NaN if none was tried.
+    fits : float
+        The same with the largest weights cut to sqrt(n) times their mean (Ionides, 2008).
     khat : float
         Shape of the tail of those draws' weights; NaN if there were none.
     acceptance, decorrelation : float
@@ -46,6 +48,7 @@ class Record:
     log_z: float
     ess: float
     efficiency: float = math.nan
+    fits: float = math.nan
     khat: float = math.nan
     acceptance: float = math.nan
     decorrelation: float = math.nan

@@ -34,11 +34,14 @@ __all__ = ["Persistent", "sweeps_needed"]
 ENOUGH = 4.0
 # A family that does this well is fitted anew and not chosen anew.
 GOOD, GOOD_AT_TARGET = 0.6, 0.8
+# Effective points that a new temperature must have in the pool, as a share of a stage; and how
+# many stages are spent at one temperature to come by them.
+CARRIED, ROUNDS = 0.4, 4
 # The path is nested once this many stages have raised the temperature by less than a tenth of
 # what they do on a normal target, sqrt(2 / d) each.
 STALLED, SLOW = 4, 0.14
-# Shape of a tail that needs no better proposal.
-LIGHT = 0.5
+# Shape of a tail that needs no better proposal, and of one that needs a better one at once.
+LIGHT, HEAVY = 0.5, 0.7
 # How far, in standard deviations, the moves of a stage may shift a mean beyond the noise, and how
 # often a stage is repeated for it.
 DRIFT, REPEATS = 0.15, 60
@@ -151,7 +154,7 @@ class Persistent:
     def next(self, particles: Particles) -> Persistent | None:
         """Return the stage at the next level, or None after the last one."""
         history = cast(History, particles.x)
-        pool, stage = history.pool, replace(self, n=self.n or history.pool.sources[0].n)
+        stage = replace(self, n=self.n or history.pool.sources[0].n)
         if history.settling is not None:
             return stage
         if isinstance(self.level, Threshold):
@@ -159,9 +162,7 @@ class Persistent:
         if self.level.slope >= 1.0:
             better = self.stay > 0 and self._improving(history.records)
             return replace(stage, stay=self.stay - 1) if better else None
-        beta = next_temperature(
-            particles.log_w, pool.points.log_ratio, self.level.slope, self.efficiency
-        )
+        beta = stage._warmer(history)
         steps = [r.level.slope for r in history.records[-STALLED:]]
         slow = 1.0 + SLOW / math.sqrt(self.bridge.dim)
         if len(steps) == STALLED and beta < 1.0 and beta < steps[0] * slow**STALLED:
@@ -189,6 +190,36 @@ class Persistent:
             return replace(self, level=Temperature(1.0))
         return replace(self, level=Threshold(least))
 
+    def _warmer(self, history: History) -> float:
+        """Return the next temperature, or this one while too few points carry its weight."""
+        pool, log_w = self.weighed(history.pool)
+        log_ratio, beta = pool.points.log_ratio, self.level.slope
+        log_w = np.ascontiguousarray(log_w)
+        last = history.records[-1] if history.records else None
+        # From where the proposal fits badly the next step is half as bold, or waits for a better.
+        bold = last is None or (last.fits >= GOOD and last.khat < LIGHT)
+        efficiency = self.efficiency if bold else 0.5 * (1.0 + self.efficiency)
+        following = next_temperature(log_w, log_ratio, beta, efficiency)
+        here = [r for r in history.records[-ROUNDS:] if r.level == self.level]
+        if last is not None and last.khat > HEAVY and len(here) < ROUNDS:
+            return beta
+        log_mixture = pool.log_mixture
+
+        def enough(value: float) -> bool:
+            weighed = Temperature(value).log_potential(log_ratio) - log_mixture
+            return float(kernels.ess(weighed)) >= CARRIED * self.n
+
+        if enough(following):
+            return following
+        if not enough(beta):
+            return beta if len(here) < ROUNDS else following
+        low, high = beta, following
+        for _ in range(30):
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if enough(middle) else (low, middle)
+        # A step too small to matter is none.
+        return low if low > beta + 0.05 * (following - beta) else following
+
     def _improving(self, records: tuple[Record, ...]) -> bool:
         """Say whether one more proposal at the target may be worth its draws."""
         tried = [r for r in records if r.level.slope >= 1.0]
@@ -215,7 +246,7 @@ class Persistent:
             history = replace(history, skip=history.skip - 1)
         else:
             history, done = self._drawn(history, done, rng)
-        if not done.efficiency >= self.least:
+        if not done.fits >= self.least:
             history, done = self._moved(history, log_z, done, rng)
         log_w = history.pool.log_weights(self.level)
         done = replace(done, ess=float(kernels.ess(log_w)))
@@ -245,7 +276,7 @@ class Persistent:
         most = POINTS_AT_TARGET if self.level.slope >= 1.0 else POINTS
         z, weights = heavy(pool.points.z, log_w, most)
         q, chosen = history.proposal, history.chosen + 1
-        fits = history.records[-1].efficiency if history.records else math.nan
+        fits = history.records[-1].fits if history.records else math.nan
         good = fits >= (GOOD_AT_TARGET if self.level.slope >= 1.0 else GOOD)
         if q is None or not (good or (chosen == 1 and fits >= self.least)):
             family = fit_proposal if history.records else simple
@@ -258,7 +289,10 @@ class Persistent:
         source = Source(n=n, proposal=q)
         own = self.level.log_potential(points.log_ratio) - source.log_ratio(points)
         share = float(kernels.ess(own)) / n
-        failed = share < self.least
+        # One far draw says that the tail is thin, not that the proposal does not fit.
+        capped = np.minimum(own, float(kernels.log_mean_exp(own)) + 0.5 * math.log(n))
+        fits = float(kernels.ess(capped)) / n
+        failed = fits < self.least
         history = replace(
             history,
             pool=history.pool.added(points, source),
@@ -273,6 +307,7 @@ class Persistent:
         return history, replace(
             done,
             efficiency=share,
+            fits=fits,
             khat=tail_shape(own),
             kernel="proposal",
             proposal=q,
@@ -300,6 +335,9 @@ class Persistent:
             z, weights = points.z, np.full(points.n, 1.0 / points.n)
         begun = time.perf_counter()
         portfolio = history.portfolio.fitted(z, weights, rng)
+        if history.proposal is not None:
+            # It was refused as a source, and can still make some of the moves.
+            portfolio = portfolio.joined(Independence(proposal=history.proposal, fit=False))
         taken = time.perf_counter() - begun
         mean = weights @ z
         variances = weights @ np.square(z - mean)
