@@ -50,12 +50,15 @@ class Cloud:
         The kernels.
     acceptance, decorrelation : float
         Of the last stage.
+    used : Portfolio or None
+        The kernels that made it, as fitted: with its level and sweeps they are its :class:`Plan`.
     """
 
     points: Points
     portfolio: Portfolio
     acceptance: float = math.nan
     decorrelation: float = math.nan
+    used: Portfolio | None = None
 
     def __getitem__(self, index: Any) -> Cloud:
         """Select particles."""
@@ -68,6 +71,27 @@ def increment(before: Level, after: Level, points: Points) -> Floats:
     here = before.log_potential(points.log_ratio)
     with np.errstate(invalid="ignore"):
         return np.where(np.isneginf(there), -math.inf, there - here)
+
+
+def swept_cloud(
+    points: Points,
+    portfolio: Portfolio,
+    level: Level,
+    bridge: Bridge,
+    weights: Floats,
+    sweeps: int,
+    rng: np.random.Generator,
+) -> Cloud:
+    """Return weighted points after a number of sweeps."""
+    variances = weights @ np.square(points.z - weights @ points.z)
+    swept = portfolio.sweep(points, level, bridge, rng, sweeps, variances)
+    return Cloud(
+        points=swept.points,
+        portfolio=swept.portfolio,
+        acceptance=swept.acceptance,
+        decorrelation=swept.decorrelation,
+        used=portfolio,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,20 +179,11 @@ class Tempering:
         particles = particles.reweight(increment(self.before, self.level, cloud.points))
         if particles.log_evidence == -math.inf:
             return particles
-        portfolio = self.portfolio
-        weights = particles.weights
-        z = cloud.points.z
+        points, weights, portfolio = cloud.points, particles.weights, self.portfolio
         if self.plans is None:
-            portfolio = cloud.portfolio.fitted(z, weights, rng)
-        variances = weights @ np.square(z - weights @ z)
-        swept = portfolio.sweep(cloud.points, self.level, self.bridge, rng, self.sweeps, variances)
+            portfolio = cloud.portfolio.fitted(points.z, weights, rng)
         return particles.move(
-            Cloud(
-                points=swept.points,
-                portfolio=swept.portfolio,
-                acceptance=swept.acceptance,
-                decorrelation=swept.decorrelation,
-            )
+            swept_cloud(points, portfolio, self.level, self.bridge, weights, self.sweeps, rng)
         )
 
 
