@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from aisle_smc import stream
-from aisle_smc.moves import Moved, Portfolio, RandomWalk, join
+from aisle_smc.distributions import Gaussian
+from aisle_smc.moves import Independence, Moved, Portfolio, RandomWalk, join
 from aisle_smc.moves.portfolio import EXPLORE
 from aisle_smc.tempering import Temperature
 from tests.oracles.paths import Bent
@@ -155,3 +156,21 @@ def test_a_population_in_one_point_gives_no_unit():
         assert all(math.isfinite(merit) for merit in found.portfolio.merits)
         assert 0.0 <= found.decorrelation <= 1.0
         assert len(found.portfolio.schedule(7)) == 7
+
+
+def test_a_kernel_joins_or_takes_its_namesakes_place():
+    portfolio = Portfolio(kernels=KERNELS[:1], merits=(2.0,), owed=(0.0,))
+    both = portfolio.joined(Shift(by=0.5, name="other"))
+    assert [k.name for k in both.kernels] == ["shift", "other"]
+    assert both.schedule(3)[0] == 1, "it is untried"
+    replaced = swept(both, 4).portfolio.joined(Shift(by=0.7, name="other"))
+    assert [k.by for k in replaced.kernels] == [0.1, 0.7]
+    assert len(replaced.merits) == len(replaced.owed) == 2
+    assert len(swept(Portfolio(kernels=KERNELS[:1]).joined(KERNELS[1]), 3).portfolio.merits) == 1
+
+
+def test_a_proposal_can_be_kept_from_fitting():
+    z, w = points().z, np.full(40, 1 / 40)
+    kept = Independence(proposal=Gaussian(mean=np.zeros(2), root=np.eye(2)), fit=False)
+    assert kept.fitted(z, w, stream(3)) is kept
+    assert Independence(parts=1).fitted(z, w, stream(3)).proposal is not None

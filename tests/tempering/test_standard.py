@@ -228,6 +228,19 @@ def test_wrong_weights_are_seen(wrong, threshold, n):
     assert abs(score(found, 1.0)) > 6
 
 
+@dataclass(frozen=True)
+class Careless:
+    """Draws ancestors whatever they weigh, if only they weigh something."""
+
+    def draw(self, w, m, rng):
+        return rng.choice(np.flatnonzero(w > 0.0), size=m), None
+
+
+def test_careless_ancestors_are_seen():
+    found = [waste_free_ratio(NORMAL, 50, 5, s, Careless()) for s in range(100)]
+    assert abs(score(found, 1.0)) > 6
+
+
 # --- no mass -------------------------------------------------------------------------------------
 
 
