@@ -40,7 +40,24 @@ class Posterior:
     offset: float = 0.0
 
     def likelihood(self, z: Floats, *, scores: bool) -> tuple[Floats, Floats | None, Array | None]:
-        """Return the user's function, its gradient by `z` on request, and the blobs."""
+        """Return the user's function, its gradient by `z` on request, and the blobs.
+
+        Where the prior is zero the function is not called, and counts as ``-inf``.
+        """
+        inside = self.space.supported(z)
+        if inside is None or inside.all():
+            return self._called(z, scores=scores)
+        value = np.full(z.shape[0], -math.inf)
+        slope, blobs = np.zeros_like(z) if scores else None, None
+        value[inside], some_slopes, some_blobs = self._called(z[inside], scores=scores)
+        if slope is not None:
+            slope[inside] = some_slopes
+        if some_blobs is not None:
+            blobs = np.zeros((z.shape[0], *some_blobs.shape[1:]), dtype=some_blobs.dtype)
+            blobs[inside] = some_blobs
+        return value, slope, blobs
+
+    def _called(self, z: Floats, *, scores: bool) -> tuple[Floats, Floats | None, Array | None]:
         self.meter.spend(z.shape[0])
         theta = self.space.parameters(z)
         if not scores:
@@ -86,10 +103,12 @@ class FromPrior:
         """Evaluate prior and likelihood, with gradients on request."""
         space = self.posterior.space
         value, gradient, blobs = self.posterior.likelihood(z, scores=scores)
+        log_base = space.log_reference(z)
+        # Outside of the prior the ratio is -inf, which rules a point out whatever the base is
+        # said to be; a finite number keeps proposals comparable with it.
+        log_base = np.where(np.isneginf(log_base), 0.0, log_base)
         both = None if gradient is None else np.stack([space.reference_score(z), gradient])
-        return Points(
-            z=z, log_base=space.log_reference(z), log_ratio=value, scores=both, blobs=blobs
-        )
+        return Points(z=z, log_base=log_base, log_ratio=value, scores=both, blobs=blobs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -329,7 +329,9 @@ def assemble(
     space = session.posterior.space
     theta = space.draws(points.z)
     log_target = points.log_base + points.log_ratio
-    log_likelihood = log_target - space.log_reference(points.z) - request.offset
+    with np.errstate(invalid="ignore"):
+        log_likelihood = log_target - space.log_reference(points.z) - request.offset
+    log_likelihood = np.where(np.isneginf(log_target), -math.inf, log_likelihood)
     log_prior = 0.0 if request.prior is None else request.prior.log_density(theta)
     draws = WeightedDraws(
         names=request.free,

@@ -82,5 +82,8 @@ def _differences(distribution: Distribution, z: Floats) -> Floats:
         up, down = z.copy(), z.copy()
         up[:, j] += h
         down[:, j] -= h
-        out[:, j] = (distribution.log_density(up) - distribution.log_density(down)) / (2.0 * h)
+        with np.errstate(invalid="ignore"):
+            rise = distribution.log_density(up) - distribution.log_density(down)
+        # At the edge of the support, and outside of it, there is no slope to follow.
+        out[:, j] = np.where(np.isfinite(rise), rise, 0.0) / (2.0 * h)
     return out

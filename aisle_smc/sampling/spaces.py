@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from aisle_smc.arrays import Floats
 from aisle_smc.coordinates import Coordinate
@@ -55,6 +56,10 @@ class Space(Protocol):
 
     def draws(self, z: Floats) -> Floats:
         """Return the free parameters, shape (n, d)."""
+        ...
+
+    def supported(self, z: Floats) -> npt.NDArray[np.bool_] | None:
+        """Return where the target may be called, shape (n,), or None for everywhere."""
         ...
 
     def log_reference(self, z: Floats) -> Floats:
@@ -117,6 +122,10 @@ class PriorSpace:
     def _scores(self, z: Floats) -> Floats:
         return z if self.rotation is None else self.rotation.undo(z)
 
+    def supported(self, z: Floats) -> None:
+        """Return None: the coordinates never leave the support."""
+        return
+
     def log_reference(self, z: Floats) -> Floats:
         """Return the log of the standard normal density, shape (n,)."""
         return log_normal(z)
@@ -167,6 +176,10 @@ class WhiteSpace:
         """Return the parameters, all of them free, shape (n, d)."""
         return self.parameters(z)
 
+    def supported(self, z: Floats) -> None:
+        """Return None: the coordinates never leave the support."""
+        return
+
     def log_reference(self, z: Floats) -> Floats:
         """Return the log of the standard normal density, shape (n,)."""
         return log_normal(z)
@@ -213,6 +226,10 @@ class DistributionSpace:
     def draws(self, z: Floats) -> Floats:
         """Return the parameters, all of them free, shape (n, d)."""
         return z
+
+    def supported(self, z: Floats) -> npt.NDArray[np.bool_]:
+        """Return where the prior is positive, shape (n,)."""
+        return np.asarray(self.log_reference(z) > -math.inf)
 
     def log_reference(self, z: Floats) -> Floats:
         """Return the log of the prior density, shape (n,)."""
@@ -266,6 +283,10 @@ class BareSpace:
         """Return the coordinates of parameters inside their bounds."""
         columns = [c.unconstrain(theta[:, j]) for j, c in enumerate(self.coordinates)]
         return np.stack(columns, axis=1)
+
+    def supported(self, z: Floats) -> None:
+        """Return None: the coordinates never leave the support."""
+        return
 
     def log_reference(self, z: Floats) -> Floats:
         """Return the log of the Jacobian, shape (n,)."""
@@ -337,6 +358,10 @@ class AffineSpace:
 
     def _inside(self, z: Floats) -> Floats:
         return np.asarray(self.mean + z @ self.root.T)
+
+    def supported(self, z: Floats) -> npt.NDArray[np.bool_] | None:
+        """Return where the target may be called, shape (n,), or None for everywhere."""
+        return self.inner.supported(self._inside(z))
 
     def log_reference(self, z: Floats) -> Floats:
         """Return the log of the reference density, shape (n,)."""
