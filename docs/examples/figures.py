@@ -22,7 +22,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/tutorial.md", "docs/howto.md", "docs/maths.md", "docs/reference.md")
+PAGES = (
+    "README.md",
+    "docs/sampling.md",
+    "docs/tutorial.md",
+    "docs/howto.md",
+    "docs/maths.md",
+    "docs/reference.md",
+)
 FENCE = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?",
     flags=re.MULTILINE | re.DOTALL,
