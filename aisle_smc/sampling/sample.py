@@ -162,7 +162,7 @@ def sample(
     turned = _circles(periodic, request)
     d = request.space.dim
     if n is None:
-        n = max(1000, 20 * d) if d <= 100 else 400
+        n = max(1000, 20 * d) if d <= 100 else 200
     check_count("n", n)
     if n < LEAST:
         raise ValueError(

@@ -44,6 +44,8 @@ __all__ = ["Aim", "Session"]
 GUESS, EXPLORE, DRAW, REPLICATE, TURN = range(5)
 # Climbs to look for modes; points to compare two starts; points of a rough run.
 CLIMBS, PILOT, ROUGH = 8, 400, 500
+# Explorations at most, and how many times as many points the second one has.
+ATTEMPTS, BOLDER = 2, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,8 @@ class Session:
     # Evaluations of complete stages: what a run without a break would have made so far.
     useful: int = 0
     before: int = 0
+    attempt: int = 0
+    earlier: tuple[Frozen, Particles, np.random.Generator] | None = None
     _counted: int = 0
 
     def run(self, aim: Aim) -> None:
@@ -127,12 +131,16 @@ class Session:
                     self._turn()
                     self.bridge = self._begin()
                     self._count()
-            if not self.finished:
-                with self.meter.phase("exploring"):
-                    self._explore()
-                self.finished = True
-            with self.meter.phase("drawing"):
-                self._draw(aim)
+            while True:
+                if not self.finished:
+                    with self.meter.phase("exploring"):
+                        self._explore()
+                    self.finished = True
+                with self.meter.phase("drawing"):
+                    self._draw(aim)
+                if self.trusted or self.drawn is None or self.attempt + 1 >= ATTEMPTS:
+                    break
+                self._start_over()
             if not self.trusted:
                 with self.meter.phase("replicating"):
                     self._replicate(aim)
@@ -210,7 +218,7 @@ class Session:
     def _explore(self) -> None:
         assert self.bridge is not None
         if self.explored is None:
-            rng = stream(self.seed, EXPLORE)
+            rng = stream(self.seed, EXPLORE, self.attempt)
             first = Persistent(
                 bridge=self.bridge,
                 portfolio=Portfolio(kernels=self._kernels()),
@@ -226,9 +234,17 @@ class Session:
             self.explored = stage, particles, copied(rng)
             self._note(explored_step(particles, self.meter))
 
+    def _start_over(self) -> None:
+        """Explore afresh with more points: the proposals of the last attempt did not fit."""
+        self.earlier = self.drawn
+        self.attempt += 1
+        self.n *= BOLDER
+        self.explored = self.drawn = None
+        self.finished = False
+
     def _draw(self, aim: Aim) -> None:
         if self.drawn is None:
-            rng = stream(self.seed, DRAW)
+            rng = stream(self.seed, DRAW, self.attempt)
             q = self._proposal()
             if q is None:
                 return
@@ -338,8 +354,9 @@ class Session:
     def estimates(self) -> dict[str, Estimate]:
         """Return every estimate of the evidence that there is, by method."""
         found: dict[str, Estimate] = {}
-        if self.drawn is not None:
-            one = judge(self.drawn[1].log_w)
+        drawn = self.drawn or self.earlier
+        if drawn is not None:
+            one = judge(drawn[1].log_w)
             found["draws"] = Estimate(
                 log_evidence=one.log_evidence, error=one.error, khat=one.khat
             )
@@ -360,8 +377,9 @@ class Session:
     def points(self, method: str) -> tuple[Points, Floats]:
         """Return the posterior's weighted points by one method: points and log-weights."""
         if method == "draws":
-            assert self.drawn is not None
-            particles = self.drawn[1]
+            drawn = self.drawn or self.earlier
+            assert drawn is not None
+            particles = drawn[1]
             return join(cast(tuple[Points, ...], particles.x)), particles.log_w
         if method == "replicates":
             parts = [p.x.points for p in self.replicates]

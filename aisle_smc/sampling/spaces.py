@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -328,11 +328,17 @@ class AffineSpace:
         The centre.
     root : ndarray, shape (d, d)
         Lower-triangular root of the covariance that becomes the identity.
+
+    Notes
+    -----
+    One evaluation asks for the same coordinates several times, and in many dimensions the product
+    with `root` is the dear part: the last one is kept.
     """
 
     inner: Space
     mean: Floats
     root: Floats
+    _last: dict[str, Floats] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def dim(self) -> int:
@@ -357,7 +363,10 @@ class AffineSpace:
         return self.inner.draws(self._inside(z))
 
     def _inside(self, z: Floats) -> Floats:
-        return np.asarray(self.mean + z @ self.root.T)
+        if self._last.get("z") is not z:
+            inside = np.asarray(self.mean + z @ self.root.T)
+            self._last.update(z=z, inside=inside)
+        return self._last["inside"]
 
     def supported(self, z: Floats) -> npt.NDArray[np.bool_] | None:
         """Return where the target may be called, shape (n,), or None for everywhere."""

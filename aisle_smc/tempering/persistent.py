@@ -163,7 +163,7 @@ class Persistent:
             better = self.stay > 0 and self._improving(history.records)
             return replace(stage, stay=self.stay - 1) if better else None
         beta = stage._warmer(history)
-        steps = [r.level.slope for r in history.records[-STALLED:]]
+        steps = list(dict.fromkeys(r.level.slope for r in history.records))[-STALLED:]
         slow = 1.0 + SLOW / math.sqrt(self.bridge.dim)
         if len(steps) == STALLED and beta < 1.0 and beta < steps[0] * slow**STALLED:
             return stage._above(history)
@@ -343,7 +343,10 @@ class Persistent:
         variances = weights @ np.square(z - mean)
         swept = portfolio.sweep(points, self.level, self.bridge, rng, history.sweeps, variances)
         shift = np.abs(swept.points.z.mean(axis=0) - mean) / np.sqrt(variances + 1e-300)
-        drifts = float(shift.max()) > DRIFT + 4.0 / math.sqrt(self.n) and repeats < REPEATS
+        # The largest of d noisy means.
+        noise = math.sqrt(1.0 / self.n + float(np.square(weights).sum()))
+        noise *= 1.0 + math.sqrt(2.0 * math.log(2.0 * mean.size))
+        drifts = float(shift.max()) > DRIFT + noise and repeats < REPEATS
         wanted = self.wanted if not drifts else 1.0 - 0.25 * (1.0 - self.wanted)
         history = replace(
             history,
