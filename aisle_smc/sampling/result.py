@@ -317,8 +317,9 @@ def assemble(
     estimates = session.estimates()
     if not estimates:
         raise ValueError(
-            f"{session.stopped} ended the run before its first stage was complete; allow at least "
-            f"{session.n} evaluations and the time they take"
+            f"{session.stopped} ended the run before its first stage was complete: "
+            f"{session.meter.evaluations} evaluations were made, and a stage takes {session.n}; "
+            "allow more"
         )
     if "draws" in estimates and (session.trusted or "replicates" not in estimates):
         method = "draws"
