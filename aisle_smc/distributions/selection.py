@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeAlias
 
 import numpy as np
@@ -32,7 +32,11 @@ Fit: TypeAlias = Callable[[Floats, Floats, np.random.Generator], Distribution]
 
 
 def fit_proposal(
-    x: Floats, weights: Floats, rng: np.random.Generator
+    x: Floats,
+    weights: Floats,
+    rng: np.random.Generator,
+    *,
+    among: Collection[str] | None = None,
 ) -> tuple[Distribution, tuple[tuple[str, float], ...]]:
     r"""Fit the family of proposals that predicts held-out points best.
 
@@ -48,6 +52,8 @@ def fit_proposal(
         Weights; zeros are allowed, and they need not sum to one.
     rng : numpy.random.Generator
         Halves the points and starts the fits.
+    among : collection of str, optional
+        Names of the families to try, those of the table; all of them by default.
 
     Returns
     -------
@@ -86,6 +92,9 @@ def fit_proposal(
         return fit_mixture(x, w, rng, most=1), ()
     one, other = halves(*thinned(x, w, rng), rng)
     families = _families(*one)
+    if among is not None:
+        kept = {name: fit for name, fit in families.items() if name in among}
+        families = kept or families
     scores = [fit(*one, rng).log_density(other[0]) for fit in families.values()]
     best = 0
     for j, score in enumerate(scores):

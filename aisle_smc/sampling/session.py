@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
+from aisle_kernels import weights as kernels
 
 from aisle_smc.arrays import Floats
 from aisle_smc.distributions import Defensive, Distribution, Gaussian, StudentT
@@ -34,7 +35,7 @@ from aisle_smc.sampling.spaces import AffineSpace, PriorSpace
 from aisle_smc.sampling.trace import Step, explored_step, replicates_step
 from aisle_smc.smc import resume, smc
 from aisle_smc.streams import stream
-from aisle_smc.tempering import BASE, TARGET, History, Persistent, Tempering
+from aisle_smc.tempering import BASE, TARGET, History, Persistent, Pool, Tempering
 from aisle_smc.tempering.fits import tail_shape
 from aisle_smc.tempering.levels import next_temperature
 
@@ -364,8 +365,7 @@ class Session:
         if other is not None:
             found["replicates"] = other
         if self.explored is not None:
-            pool = self.history[0].pool.exact
-            log_w = pool.log_weights(TARGET)
+            pool, log_w = self._pooled()
             _, error = pool.log_evidence(TARGET)
             found["pool"] = Estimate(
                 log_evidence=Particles(None, log_w).log_evidence,
@@ -385,8 +385,17 @@ class Session:
             parts = [p.x.points for p in self.replicates]
             log_w = np.concatenate([p.log_w + p.log_z for p in self.replicates])
             return join([p.without_scores() for p in parts]), log_w
-        pool = self.history[0].pool.exact
-        return pool.points, pool.log_weights(TARGET)
+        pool, log_w = self._pooled()
+        return pool.points, log_w
+
+    def _pooled(self) -> tuple[Pool, Floats]:
+        """Return the pool with its weights: the points of known density, where they suffice."""
+        whole = self.history[0].pool
+        exact = whole.exact
+        log_w, other = exact.log_weights(TARGET), whole.log_weights(TARGET)
+        if kernels.ess(log_w) < 0.1 * kernels.ess(other):
+            return whole, other
+        return exact, log_w
 
 
 def copied(rng: np.random.Generator) -> np.random.Generator:

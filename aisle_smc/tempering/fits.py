@@ -17,14 +17,12 @@ __all__ = ["POINTS", "POINTS_AT_TARGET", "defended", "heavy", "simple", "tail_sh
 # Standard deviations of the wide part of a proposal, in those of the population.
 WIDE = 2.0
 # Points that a fit on the way, and one at the target, are made to.
-POINTS, POINTS_AT_TARGET = 4000, 20_000
+POINTS, POINTS_AT_TARGET = 2500, 8000
 
 
-def simple(
-    z: Floats, weights: Floats, rng: np.random.Generator
-) -> tuple[Distribution, tuple[tuple[str, float], ...]]:
+def simple(z: Floats, weights: Floats, rng: np.random.Generator) -> Distribution:
     """Fit a mixture of few parts: enough for the first step away from a base."""
-    return fit_mixture(z, weights, rng, most=4), ()
+    return fit_mixture(z, weights, rng, most=4)
 
 
 def defended(fitted: Distribution, z: Floats, weights: Floats) -> Defensive:

@@ -99,6 +99,8 @@ class History:
         The proposal fitted last.
     chosen : int
         Stages since its family was chosen.
+    families : tuple of str
+        Families of proposals to choose among next; empty for all of them.
     settling : Settling or None
         A population that its moves have not brought to rest yet.
     """
@@ -111,6 +113,7 @@ class History:
     records: tuple[Record, ...] = ()
     proposal: Defensive | None = None
     chosen: int = 0
+    families: tuple[str, ...] = ()
     settling: Settling | None = None
 
     @property

@@ -224,7 +224,10 @@ class Persistent:
         """Say whether one more proposal at the target may be worth its draws."""
         tried = [r for r in records if r.level.slope >= 1.0]
         last = tried[-1]
-        if math.isnan(last.efficiency) or len(tried) < 2:
+        if math.isnan(last.efficiency):
+            # None was tried: more points help only where there can be enough of them.
+            return last.ess * (self.stay + 1) > ENOUGH * self.bridge.dim
+        if len(tried) < 2:
             return True
         before = max((r.efficiency for r in tried[:-1] if r.efficiency > 0.0), default=0.0)
         uneven = not last.khat < LIGHT
@@ -279,8 +282,16 @@ class Persistent:
         fits = history.records[-1].fits if history.records else math.nan
         good = fits >= (GOOD_AT_TARGET if self.level.slope >= 1.0 else GOOD)
         if q is None or not (good or (chosen == 1 and fits >= self.least)):
-            family = fit_proposal if history.records else simple
-            q, chosen = defended(family(z, weights, rng)[0], z, weights), 0
+            if history.records:
+                among = history.families if fits >= self.least else ()
+                fitted, scores = fit_proposal(z, weights, rng, among=among or None)
+                # The next choice is between the two best, and then among all again.
+                best = sorted(scores, key=lambda one: -one[1])[:2]
+                families = () if among else tuple(name for name, _ in best)
+            else:
+                fitted, families = simple(z, weights, rng), ()
+            history = replace(history, families=families)
+            q, chosen = defended(fitted, z, weights), 0
         else:
             q = defended(q.proposal.fit(z, weights), z, weights)
         taken = time.perf_counter() - begun
