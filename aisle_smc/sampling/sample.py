@@ -18,7 +18,7 @@ from aisle_smc.sampling.meter import Meter
 from aisle_smc.sampling.request import Request, read_request
 from aisle_smc.sampling.result import SampleResult, assemble
 from aisle_smc.sampling.session import Aim, Session
-from aisle_smc.sampling.spaces import DistributionSpace, WhiteSpace
+from aisle_smc.sampling.spaces import DistributionSpace, PriorSpace, WhiteSpace
 from aisle_smc.sampling.status import Status
 from aisle_smc.streams import stream
 from aisle_smc.targets import Journal, Target, as_target, evaluator
@@ -254,12 +254,12 @@ def _circles(periodic: Sequence[str], request: Request) -> tuple[int, ...]:
         return ()
     if isinstance(periodic, str):
         periodic = (periodic,)
-    if request.prior is None or request.base is not None:
+    if not isinstance(request.space, PriorSpace) or request.base is not None:
         raise ValueError(
             "periodic parameters need a prior by names (or finite bounds) and no init; got "
             f"periodic = {list(periodic)}"
         )
-    return tuple(circular_columns(request.prior.coordinates, periodic).tolist())
+    return tuple(circular_columns(request.space.prior.coordinates, periodic).tolist())
 
 
 def _probes(request: Request, seed: int) -> Floats:

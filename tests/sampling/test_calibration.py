@@ -70,7 +70,7 @@ def test_replicates_are_unbiased_and_their_errors_right(monkeypatch):
     assert np.abs(mean / toy.mean - 1.0).max() < 0.05
 
 
-# --- the exact targets, over a hundred seeds ------------------------------------------------------
+# --- exact targets, over a hundred seeds ---------------------------------------------------------
 
 
 def rosenbrock_pairs(x):

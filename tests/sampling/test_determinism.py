@@ -1,4 +1,4 @@
-"""The bits of a result depend on the seed alone: not on workers, nor on where a run was stopped."""
+"""The bits of a result depend on the seed alone: not on workers, nor on where a run stopped."""
 
 from __future__ import annotations
 
@@ -163,9 +163,7 @@ def test_limits_one_after_the_other(whole):
 
 
 def test_too_few_evaluations_for_one_stage():
-    with pytest.raises(
-        ValueError, match="0 evaluations were made, and a stage takes 300; allow more"
-    ):
+    with pytest.raises(ValueError, match="0 evaluations were made, and a stage takes 300"):
         run(vectorised, max_evaluations=299)
 
 
@@ -188,7 +186,7 @@ def test_seconds_are_limited():
 
 
 def test_replicates_go_on_too(monkeypatch, tmp_path):
-    """Where no proposal fits, refine() buys more replicates, the same in memory and from a file."""
+    """Where no proposal fits, refine() buys more replicates, the same from memory and a file."""
     monkeypatch.setattr(Judged, "reliable", property(lambda self: False))
     toy = toys.skewed()
     options = {"n": 100, "evidence_error": 1e-3}

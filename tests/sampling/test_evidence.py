@@ -1,4 +1,4 @@
-"""Evidences and means of posteriors that can be worked out, and what careless samplers make of them.
+"""Evidences and means that can be worked out, and what careless samplers make of them.
 
 Each defect known of other samplers has its test here, and the test is shown to see it.
 """
@@ -6,6 +6,7 @@ Each defect known of other samplers has its test here, and the test is shown to 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_proposals_redrawn_until_inside_are_seen(redraw):
     betas = [0.05, 0.15, 0.3, 0.55, 1.0]
     whole = (1.0 - math.exp(-20.0 * betas[0])) / (20.0 * betas[0])
     log_z, variance = 4.0 * math.log(whole), 0.0
-    for beta, after in zip(betas[:-1], betas[1:], strict=True):
+    for beta, after in pairwise(betas):
         u = walked(in_the_corner(4000, beta, rng), beta, rng, redraw)
         w = np.exp((after - beta) * toys.boundary_log_density(u))
         log_z += math.log(w.mean())
