@@ -272,6 +272,13 @@ def _draws(init: Any, names: tuple[str, ...] | None) -> Floats:
     if not np.isfinite(theta).all():
         i = int(np.argmin(np.isfinite(theta).all(axis=1)))
         raise ValueError(f"init must be finite; init[{i}] is {theta[i]}")
+    alike = (theta == theta[0]).all(axis=0)
+    if alike.any():
+        j = int(np.argmax(alike))
+        raise ValueError(
+            f"init must tell how wide the density is; {names[j] if names else f'column {j}'} is "
+            f"{theta[0, j]:g} in all {theta.shape[0]} draws; give draws that differ"
+        )
     return theta
 
 

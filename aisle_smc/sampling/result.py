@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from aisle_smc.arrays import Floats
-from aisle_smc.priors import Prior
+from aisle_smc.sampling.aim import Aim
 from aisle_smc.sampling.estimates import Estimate
-from aisle_smc.sampling.frozen import judge
-from aisle_smc.sampling.request import Request
-from aisle_smc.sampling.session import Aim, Session
+from aisle_smc.sampling.session import Session
 from aisle_smc.sampling.trace import Step
 from aisle_smc.summary import Summary
-from aisle_smc.targets import Target, evaluator
+from aisle_smc.targets import Target
 from aisle_smc.weighted import WeightedDraws
 
 if TYPE_CHECKING:
@@ -234,6 +230,8 @@ class SampleResult:
         ----------
         Vehtari et al. (2024), Pareto smoothed importance sampling, for the k-hat.
         """
+        from aisle_smc.sampling.reweighting import reweighted
+
         return reweighted(self, target, prior)
 
     # --- words --------------------------------------------------------------------------------
@@ -308,134 +306,3 @@ class SampleResult:
         return sum(
             taken for phase, taken in self.seconds.items() if phase not in ("target", "fitting")
         )
-
-
-def assemble(
-    session: Session, request: Request, aim: Aim, again: Callable[[Aim], SampleResult]
-) -> SampleResult:
-    """Return what a session has found."""
-    estimates = session.estimates()
-    if not estimates:
-        raise ValueError(
-            f"{session.stopped} ended the run before its first stage was complete: "
-            f"{session.meter.evaluations} evaluations were made, and a stage takes {session.n}; "
-            "allow more"
-        )
-    if "draws" in estimates and (session.trusted or "replicates" not in estimates):
-        method = "draws"
-    else:
-        method = "replicates" if "replicates" in estimates else "pool"
-    points, log_w = session.points(method)
-    chosen = estimates[method]
-    space = session.posterior.space
-    theta = space.draws(points.z)
-    log_target = points.log_base + points.log_ratio
-    with np.errstate(invalid="ignore"):
-        log_likelihood = log_target - space.log_reference(points.z) - request.offset
-    log_likelihood = np.where(np.isneginf(log_target), -math.inf, log_likelihood)
-    log_prior = 0.0 if request.prior is None else request.prior.log_density(theta)
-    draws = WeightedDraws(
-        names=request.free,
-        x=theta,
-        log_w=log_w,
-        blobs=points.blobs,
-        prior=request.prior,
-        log_density=log_likelihood + log_prior,
-    )
-    ev = session.posterior.evaluator
-    return SampleResult(
-        posterior=draws,
-        log_evidence=chosen.log_evidence,
-        log_evidence_error=chosen.error,
-        method=method,
-        estimates=estimates,
-        khat=chosen.khat,
-        evaluations=session.meter.evaluations,
-        seconds={
-            "target": ev.seconds,
-            "fitting": session.fitting_seconds,
-            **session.meter.phases,
-        },
-        trace=tuple(session.trace),
-        stopped=session.stopped,
-        log_likelihood=log_likelihood,
-        dialect=ev.dialect,
-        aim=aim,
-        _log_w=log_w,
-        _again=again,
-        _session=session,
-    )
-
-
-def reweighted(
-    result: SampleResult, target: Target | Callable[..., Any] | None, prior: Any
-) -> SampleResult:
-    """Return a result for a changed likelihood or prior, see :meth:`SampleResult.reweight`."""
-    if result.method not in ("draws", "reweighted"):
-        raise ValueError(
-            "reweighting needs independent draws of a frozen proposal; this result comes from "
-            f"{result.method!r}; sample the new posterior instead"
-        )
-    session, old = result._session, result.posterior
-    change = np.zeros(old.n)
-    log_likelihood = result.log_likelihood
-    if target is not None:
-        ev = session.posterior.evaluator
-        theta = parameters_of(result)
-        with evaluator(target, ev.names, theta[:12]) as new:
-            log_likelihood = new(theta).log_density
-        with np.errstate(invalid="ignore"):
-            change = log_likelihood - result.log_likelihood
-        # Where the old posterior vanishes its draws say nothing of the new one.
-        change = np.where(np.isnan(change), -math.inf, change)
-        if (change == math.inf).any():
-            raise ValueError(
-                "the new likelihood is positive where the old one is zero, so the old draws "
-                "cannot stand for it; sample the new posterior"
-            )
-    if prior is not None:
-        given: Prior | None = prior if isinstance(prior, Prior) else Prior(prior)
-        assert given is not None
-        if old.prior is None or given.free != old.prior.free:
-            names = "none" if old.prior is None else ", ".join(old.prior.free)
-            raise ValueError(
-                f"the new prior must have the same free parameters, {names}; got "
-                f"{', '.join(given.free)}"
-            )
-        change = change + given.log_density(old.x) - old.prior.log_density(old.x)
-    else:
-        given = old.prior
-    log_w = result._log_w + change
-    found = judge(log_w)
-    log_prior = 0.0 if given is None else given.log_density(old.x)
-    draws = WeightedDraws(
-        names=old.names,
-        x=old.x,
-        log_w=log_w,
-        blobs=old.blobs if target is None else None,
-        prior=given,
-        log_density=log_likelihood + log_prior,
-    )
-    estimate = Estimate(log_evidence=found.log_evidence, error=found.error, khat=found.khat)
-    return replace(
-        result,
-        posterior=draws,
-        log_evidence=found.log_evidence,
-        log_evidence_error=found.error,
-        method="reweighted",
-        estimates={"reweighted": estimate},
-        khat=found.khat,
-        log_likelihood=log_likelihood,
-        _log_w=log_w,
-        _again=_cannot_go_on,
-    )
-
-
-def parameters_of(result: SampleResult) -> Floats:
-    """Return the weighted draws as the target is called with them, fixed parameters included."""
-    prior = result.posterior.prior
-    return result.x if prior is None else np.asarray(prior.with_constants(result.x))
-
-
-def _cannot_go_on(aim: Aim) -> SampleResult:
-    raise ValueError("a reweighted result cannot be refined: refine the first one, or sample anew")

@@ -13,11 +13,13 @@ from aisle_smc.arrays import Floats
 from aisle_smc.checkpoint import digest
 from aisle_smc.moves import Level
 from aisle_smc.normal_scores import circular_columns
+from aisle_smc.sampling.aim import Aim
+from aisle_smc.sampling.assembly import assemble
 from aisle_smc.sampling.bridges import FromPrior, Posterior
 from aisle_smc.sampling.meter import Meter
 from aisle_smc.sampling.request import Request, read_request
-from aisle_smc.sampling.result import SampleResult, assemble
-from aisle_smc.sampling.session import Aim, Session
+from aisle_smc.sampling.result import SampleResult
+from aisle_smc.sampling.session import Session
 from aisle_smc.sampling.spaces import DistributionSpace, PriorSpace, WhiteSpace
 from aisle_smc.sampling.status import Status
 from aisle_smc.streams import stream
@@ -158,7 +160,12 @@ def sample(
     [0.8]
     """
     request = read_request(prior, init, bounds, names, seed)
-    aim = read_aim(ess, evidence_error, max_evaluations, max_seconds)
+    aim = Aim(
+        ess=ess,
+        evidence_error=evidence_error,
+        max_evaluations=max_evaluations,
+        max_seconds=max_seconds,
+    )
     turned = _circles(periodic, request)
     d = request.space.dim
     if n is None:
@@ -224,28 +231,6 @@ def sample(
             session.posterior.evaluator.close()
 
     return run(None, aim)
-
-
-def read_aim(
-    ess: float, evidence_error: float, max_evaluations: int | None, max_seconds: float | None
-) -> Aim:
-    """Return the aim of a run, or raise."""
-    numbers = {"ess": ess, "evidence_error": evidence_error}
-    if max_seconds is not None:
-        numbers["max_seconds"] = max_seconds
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-            raise TypeError(f"{name} must be a positive number; got {value!r}")
-        if not value > 0.0:
-            raise ValueError(f"{name} must be positive; got {value}")
-    if max_evaluations is not None:
-        check_count("max_evaluations", max_evaluations)
-    return Aim(
-        ess=float(ess),
-        evidence_error=float(evidence_error),
-        max_evaluations=max_evaluations,
-        max_seconds=max_seconds,
-    )
 
 
 def _circles(periodic: Sequence[str], request: Request) -> tuple[int, ...]:

@@ -25,6 +25,7 @@ from aisle_smc.moves import (
 )
 from aisle_smc.normal_scores import Rotation
 from aisle_smc.particles import Particles
+from aisle_smc.sampling.aim import Aim
 from aisle_smc.sampling.bridges import FromBase, FromPrior, Posterior
 from aisle_smc.sampling.estimates import Estimate, replicated
 from aisle_smc.sampling.frozen import FIRST, MOST, Frozen, judge
@@ -39,7 +40,7 @@ from aisle_smc.tempering import BASE, TARGET, History, Persistent, Pool, Temperi
 from aisle_smc.tempering.fits import tail_shape
 from aisle_smc.tempering.levels import next_temperature
 
-__all__ = ["Aim", "Session"]
+__all__ = ["Session"]
 
 # Keys of the streams of the phases.
 GUESS, EXPLORE, DRAW, REPLICATE, TURN = range(5)
@@ -47,31 +48,6 @@ GUESS, EXPLORE, DRAW, REPLICATE, TURN = range(5)
 CLIMBS, PILOT, ROUGH = 8, 400, 500
 # Explorations at most, and how many times as many points the second one has.
 ATTEMPTS, BOLDER = 2, 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Aim:
-    """What a run should reach, and what it may spend.
-
-    Attributes
-    ----------
-    ess : float
-        Effective sample size of the posterior draws.
-    evidence_error : float
-        Standard error of the log-evidence, in nats.
-    max_evaluations : int or None
-        Evaluations at most.
-    max_seconds : float or None
-        Seconds at most.
-    patience : int
-        How far replicates may go: they may cost ``2^patience`` times what came before them.
-    """
-
-    ess: float
-    evidence_error: float
-    max_evaluations: int | None = None
-    max_seconds: float | None = None
-    patience: int = 1
 
 
 @dataclass(slots=True)

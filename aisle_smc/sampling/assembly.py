@@ -1,0 +1,73 @@
+"""What a session has found, as the result that a person gets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from aisle_smc.sampling.aim import Aim
+from aisle_smc.sampling.request import Request
+from aisle_smc.sampling.result import SampleResult
+from aisle_smc.sampling.session import Session
+from aisle_smc.weighted import WeightedDraws
+
+__all__ = ["assemble"]
+
+
+def assemble(
+    session: Session, request: Request, aim: Aim, again: Callable[[Aim], SampleResult]
+) -> SampleResult:
+    """Return what a session has found."""
+    estimates = session.estimates()
+    if not estimates:
+        raise ValueError(
+            f"{session.stopped} ended the run before its first stage was complete: "
+            f"{session.meter.evaluations} evaluations were made, and a stage takes {session.n}; "
+            "allow more"
+        )
+    if "draws" in estimates and (session.trusted or "replicates" not in estimates):
+        method = "draws"
+    else:
+        method = "replicates" if "replicates" in estimates else "pool"
+    points, log_w = session.points(method)
+    chosen = estimates[method]
+    space = session.posterior.space
+    theta = space.draws(points.z)
+    log_target = points.log_base + points.log_ratio
+    with np.errstate(invalid="ignore"):
+        log_likelihood = log_target - space.log_reference(points.z) - request.offset
+    log_likelihood = np.where(np.isneginf(log_target), -math.inf, log_likelihood)
+    log_prior = 0.0 if request.prior is None else request.prior.log_density(theta)
+    draws = WeightedDraws(
+        names=request.free,
+        x=theta,
+        log_w=log_w,
+        blobs=points.blobs,
+        prior=request.prior,
+        log_density=log_likelihood + log_prior,
+    )
+    ev = session.posterior.evaluator
+    return SampleResult(
+        posterior=draws,
+        log_evidence=chosen.log_evidence,
+        log_evidence_error=chosen.error,
+        method=method,
+        estimates=estimates,
+        khat=chosen.khat,
+        evaluations=session.meter.evaluations,
+        seconds={
+            "target": ev.seconds,
+            "fitting": session.fitting_seconds,
+            **session.meter.phases,
+        },
+        trace=tuple(session.trace),
+        stopped=session.stopped,
+        log_likelihood=log_likelihood,
+        dialect=ev.dialect,
+        aim=aim,
+        _log_w=log_w,
+        _again=again,
+        _session=session,
+    )
