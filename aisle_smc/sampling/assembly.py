@@ -27,10 +27,13 @@ def assemble(
             f"{session.meter.evaluations} evaluations were made, and a stage takes {session.n}; "
             "allow more"
         )
-    if "draws" in estimates and (session.trusted or "replicates" not in estimates):
-        method = "draws"
-    else:
-        method = "replicates" if "replicates" in estimates else "pool"
+    sound = [m for m in ("draws", "replicates") if m in estimates]
+    method = "pool"
+    if session.trusted or len(sound) == 1:
+        method = sound[0]
+    elif sound:
+        # An unbiased estimate that misses part of the posterior is too low, not too high.
+        method = max(sound, key=lambda m: estimates[m].log_evidence)
     points, log_w = session.points(method)
     chosen = estimates[method]
     space = session.posterior.space

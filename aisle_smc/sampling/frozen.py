@@ -20,7 +20,12 @@ from aisle_smc.moves import Points
 from aisle_smc.particles import Particles
 from aisle_smc.sampling.bridges import FromBase, Posterior
 
-__all__ = ["FIRST", "MOST", "Frozen", "Judged", "judge"]
+__all__ = ["FIRST", "MOST", "VARIANCE", "Frozen", "Judged", "judge"]
+
+# Shape of a tail below which there is a variance.
+VARIANCE = 0.5
+# Draws before a heavy tail is believed.
+SECOND_LOOK = 16_000
 
 # Batches before the first look at the weights, and draws at most.
 FIRST, MOST = 4, 10_000_000
@@ -50,7 +55,7 @@ class Judged:
 
     @property
     def reliable(self) -> bool:
-        """Whether the tail is light enough for the error to mean what it says.
+        """Whether the weights have a mean that so many draws can find.
 
         References
         ----------
@@ -60,6 +65,11 @@ class Judged:
         if not math.isfinite(self.log_evidence):
             return False
         return self.khat < min(1.0 - 1.0 / math.log10(max(self.n, 11)), 0.7)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the weights have a variance, so that the error means what it says."""
+        return self.reliable and self.khat < VARIANCE
 
 
 def judge(log_w: Floats) -> Judged:

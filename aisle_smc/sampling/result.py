@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aisle_smc.arrays import Floats
 from aisle_smc.sampling.aim import Aim
 from aisle_smc.sampling.estimates import Estimate
+from aisle_smc.sampling.frozen import VARIANCE
 from aisle_smc.sampling.session import Session
 from aisle_smc.sampling.trace import Step
 from aisle_smc.summary import Summary
@@ -153,9 +154,9 @@ class SampleResult:
         )
         return tree
 
-    def plot_pairs(self, **options: Any) -> Figure:
+    def plot_pairs(self) -> Figure:
         """Draw every parameter and every pair of them."""
-        return self.posterior.plot_pairs(**options)
+        return self.posterior.plot_pairs()
 
     def plot_run(self) -> Figure:
         """Draw the run: evidence, temperature, effective sample size, acceptance."""
@@ -253,6 +254,11 @@ class SampleResult:
             )
         if self.method == "draws" and not self.khat < 0.7:
             doubts.append(f"k-hat {self.khat:.2f} says the weights have no reliable mean")
+        elif self.method == "draws" and not self.khat < VARIANCE:
+            doubts.append(
+                f"k-hat {self.khat:.2f} says the weights hardly have a variance: the error may be "
+                "too small"
+            )
         if self.method == "reweighted" and not self.khat < 0.7:
             doubts.append(
                 f"k-hat {self.khat:.2f} says that the old draws do not cover the new posterior: "

@@ -48,6 +48,8 @@ GUESS, EXPLORE, DRAW, REPLICATE, TURN = range(5)
 CLIMBS, PILOT, ROUGH = 8, 400, 500
 # Explorations at most, and how many times as many points the second one has.
 ATTEMPTS, BOLDER = 2, 4
+# Shape of the tail that makes a second exploration unnecessary.
+WELL = 0.6
 
 
 @dataclass(slots=True)
@@ -115,7 +117,7 @@ class Session:
                     self.finished = True
                 with self.meter.phase("drawing"):
                     self._draw(aim)
-                if self.trusted or self.drawn is None or self.attempt + 1 >= ATTEMPTS:
+                if self.settled or self.attempt + 1 >= ATTEMPTS:
                     break
                 self._start_over()
             if not self.trusted:
@@ -275,6 +277,15 @@ class Session:
     def trusted(self) -> bool:
         """Whether the draws of the frozen proposal can be relied on."""
         return self.drawn is not None and judge(self.drawn[1].log_w).reliable
+
+    @property
+    def settled(self) -> bool:
+        """Whether exploring again would hardly give better draws."""
+        if self.drawn is None:
+            return True
+        khat = judge(self.drawn[1].log_w).khat
+        # Without a prior a very heavy tail may be that of a density with no finite integral.
+        return khat < WELL or (khat > 1.0 and not self.proper)
 
     def _replicate(self, aim: Aim) -> None:
         """Run samplers that no longer adapt, each with its unbiased evidence."""

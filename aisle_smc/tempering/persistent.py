@@ -50,6 +50,8 @@ MORE = 64
 # Effective points that a threshold leaves, as a share of a stage; and how much of the target may
 # lie above the last one.
 SHARE, LEFT = 0.4, 1e-3
+# Thresholds at most: of a density that has no top there would be no end.
+LEVELS = 60
 
 
 def sweeps_needed(sweeps: int, decorrelation: float, wanted: float, most: int) -> int:
@@ -176,7 +178,9 @@ class Persistent:
         if isinstance(self.level, Threshold):
             weights = np.empty(pool.n)
             kernels.normalise(pool.log_weights(Temperature(1.0)), weights)
-            if float(weights[log_ratio > self.level.least].sum()) < LEFT:
+            levels = sum(isinstance(r.level, Threshold) for r in history.records)
+            above = float(weights[log_ratio > self.level.least].sum())
+            if above < LEFT or levels >= LEVELS:
                 return replace(self, level=Temperature(1.0))
         candidates = np.sort(log_ratio[np.isfinite(log_ratio)])
         low, high = 0, candidates.shape[0] - 1
