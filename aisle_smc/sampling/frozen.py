@@ -133,7 +133,9 @@ class Frozen:
         if size == done:
             found = judge(particles.log_w)
             reached = found.ess >= self.ess and found.error <= self.error
-            if reached or not found.reliable or found.n >= MOST:
+            # The shape of the tail is itself an estimate: more draws before a judgement.
+            unsure = not found.calibrated and found.khat < 1.0 and found.n < SECOND_LOOK
+            if found.n >= MOST or ((reached or not found.reliable) and not unsure):
                 return None
             size += max(size // 8, 1)
         # What is left of the allowance is used up; the batch after that exceeds it.
