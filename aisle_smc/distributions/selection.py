@@ -28,6 +28,9 @@ from aisle_smc.distributions.triangular import fit_triangular
 
 __all__ = ["fit_proposal"]
 
+# Dimensions up to which a triangular map is tried.
+FEW = 30
+
 Fit: TypeAlias = Callable[[Floats, Floats, np.random.Generator], Distribution]
 
 
@@ -73,7 +76,8 @@ def fit_proposal(
     The families: a mixture of Student-t distributions (:func:`fit_mixture`); up to four elliptical
     distributions of any radius, for shells; a product over blocks of dependent coordinates
     (:func:`fit_independent`), if there is more than one block; a triangular map with quadratic
-    terms (:func:`fit_triangular`), for bananas and funnels.
+    terms (:func:`fit_triangular`), for bananas and funnels, in up to 30 dimensions: beyond, its
+    order takes many times as long to find as all other families together.
 
     Examples
     --------
@@ -113,5 +117,6 @@ def _families(x: Floats, w: Floats) -> dict[str, Fit]:
     families["elliptical"] = fit_elliptical_mixture
     if len(dependent_blocks(x, w)) > 1:
         families["independent blocks"] = fit_independent
-    families["triangular"] = fit_triangular
+    if x.shape[1] <= FEW:
+        families["triangular"] = fit_triangular
     return families

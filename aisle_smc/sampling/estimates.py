@@ -26,11 +26,14 @@ class Estimate:
         In nats.
     khat : float
         Shape of the tail of the weights; NaN where it has no meaning.
+    even : bool
+        Whether no weight stands out, so that the shape does not matter.
     """
 
     log_evidence: float
     error: float
     khat: float = math.nan
+    even: bool = False
 
 
 def replicated(replicates: Sequence[Particles]) -> Estimate | None:

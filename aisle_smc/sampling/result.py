@@ -252,20 +252,22 @@ class SampleResult:
                 "nothing but the exploration: its evidence is not unbiased and its error "
                 "leaves out what adapting did; refine() goes on"
             )
-        if self.method == "draws" and not self.khat < 0.7:
+        even = self.estimates[self.method].even
+        if self.method == "draws" and not (even or self.khat < 0.7):
             doubts.append(f"k-hat {self.khat:.2f} says the weights have no reliable mean")
-        elif self.method == "draws" and not self.khat < VARIANCE:
+        elif self.method == "draws" and not (even or self.khat < VARIANCE):
             doubts.append(
                 f"k-hat {self.khat:.2f} says the weights hardly have a variance: the error may be "
                 "too small"
             )
-        if self.method == "reweighted" and not self.khat < 0.7:
+        if self.method == "reweighted" and not (even or self.khat < 0.7):
             doubts.append(
                 f"k-hat {self.khat:.2f} says that the old draws do not cover the new posterior: "
                 "sample it afresh"
             )
         drawn = self.estimates.get("draws")
-        if not self._session.proper and drawn is not None and not drawn.khat < 0.7:
+        heavy = drawn is not None and not (drawn.even or drawn.khat < 0.7)
+        if heavy and not self._session.proper:
             doubts.append(
                 "the tail of the weights may be that of a density without a finite integral; a "
                 "prior or bounds would rule that out"
@@ -293,6 +295,8 @@ class SampleResult:
             "pool": "from the exploration alone",
         }[self.method]
         khat = f", k-hat {self.khat:.2f}" if math.isfinite(self.khat) else ""
+        if self.khat >= VARIANCE and self.estimates[self.method].even:
+            khat += " but no weight stands out"
         doubts = self._doubts()
         lines = [
             f"SampleResult: {len(self.names)} parameters, {self.posterior.n} weighted draws, "

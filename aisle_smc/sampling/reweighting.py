@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from aisle_smc.arrays import Floats
 from aisle_smc.priors import Prior
@@ -15,6 +16,7 @@ from aisle_smc.sampling.aim import Aim
 from aisle_smc.sampling.estimates import Estimate
 from aisle_smc.sampling.frozen import judge
 from aisle_smc.sampling.result import SampleResult
+from aisle_smc.sampling.spaces import AffineSpace, DistributionSpace
 from aisle_smc.targets import Target, evaluator
 from aisle_smc.weighted import WeightedDraws
 
@@ -36,8 +38,10 @@ def reweighted(
     if target is not None:
         ev = session.posterior.evaluator
         theta = parameters_of(result)
-        with evaluator(target, ev.names, theta[:12]) as new:
-            log_likelihood = new(theta).log_density
+        inside = _inside(result)
+        log_likelihood = np.full(old.n, -math.inf)
+        with evaluator(target, ev.names, theta[inside][:12]) as new:
+            log_likelihood[inside] = new(theta[inside]).log_density
         with np.errstate(invalid="ignore"):
             change = log_likelihood - result.log_likelihood
         # Where the old posterior vanishes its draws say nothing of the new one.
@@ -56,6 +60,22 @@ def reweighted(
                 f"the new prior must have the same free parameters, {names}; got "
                 f"{', '.join(given.free)}"
             )
+        if (given.names, given.constants, given.ties) != (
+            old.prior.names,
+            old.prior.constants,
+            old.prior.ties,
+        ):
+            raise ValueError(
+                "the new prior must fix and tie the same parameters to the same values, for the "
+                f"likelihood depends on them; the old one was {old.prior!r}; got {given!r}"
+            )
+        for new_one, old_one in zip(given.coordinates, old.prior.coordinates, strict=True):
+            if new_one.lower < old_one.lower or new_one.upper > old_one.upper:
+                raise ValueError(
+                    f"the new prior of {new_one.name!r} must not reach beyond the old one, "
+                    f"({old_one.lower:g}, {old_one.upper:g}), where there are no draws; it is on "
+                    f"({new_one.lower:g}, {new_one.upper:g}); sample the new posterior"
+                )
         change = change + given.log_density(old.x) - old.prior.log_density(old.x)
     else:
         given = old.prior
@@ -70,7 +90,9 @@ def reweighted(
         prior=given,
         log_density=log_likelihood + log_prior,
     )
-    estimate = Estimate(log_evidence=found.log_evidence, error=found.error, khat=found.khat)
+    estimate = Estimate(
+        log_evidence=found.log_evidence, error=found.error, khat=found.khat, even=found.even
+    )
     return replace(
         result,
         posterior=draws,
@@ -89,6 +111,16 @@ def parameters_of(result: SampleResult) -> Floats:
     """Return the weighted draws as the target is called with them, fixed parameters included."""
     prior = result.posterior.prior
     return result.x if prior is None else np.asarray(prior.with_constants(result.x))
+
+
+def _inside(result: SampleResult) -> npt.NDArray[np.bool_]:
+    """Return which draws lie in the support of the prior, shape (n,)."""
+    space = result._session.posterior.space
+    while isinstance(space, AffineSpace):
+        space = space.inner
+    if isinstance(space, DistributionSpace):
+        return space.supported(result.x)
+    return np.ones(result.posterior.n, dtype=bool)
 
 
 def _cannot_go_on(aim: Aim) -> SampleResult:

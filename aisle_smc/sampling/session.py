@@ -283,9 +283,10 @@ class Session:
         """Whether exploring again would hardly give better draws."""
         if self.drawn is None:
             return True
-        khat = judge(self.drawn[1].log_w).khat
+        found = judge(self.drawn[1].log_w)
+        khat = found.khat
         # Without a prior a very heavy tail may be that of a density with no finite integral.
-        return khat < WELL or (khat > 1.0 and not self.proper)
+        return found.even or khat < WELL or (khat > 1.0 and not self.proper)
 
     def _replicate(self, aim: Aim) -> None:
         """Run samplers that no longer adapt, each with its unbiased evidence."""
@@ -346,7 +347,7 @@ class Session:
         if drawn is not None:
             one = judge(drawn[1].log_w)
             found["draws"] = Estimate(
-                log_evidence=one.log_evidence, error=one.error, khat=one.khat
+                log_evidence=one.log_evidence, error=one.error, khat=one.khat, even=one.even
             )
         other = replicated(self.replicates)
         if other is not None:

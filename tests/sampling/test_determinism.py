@@ -191,12 +191,12 @@ def test_replicates_go_on_too(monkeypatch, tmp_path):
     toy = toys.skewed()
     options = {"n": 100, "evidence_error": 1e-3}
     first, kept = toy.run(**options), toy.run(**options, file=tmp_path / "run")
-    assert first.method == "replicates"
-    assert first.log_evidence_error > 1e-3
+    before = first.estimates["replicates"]
+    assert before.error > 1e-3
     same_bits(first, kept)
     refined = first.refine()
     assert refined.evaluations > first.evaluations
-    assert refined.log_evidence_error < first.log_evidence_error
+    assert refined.estimates["replicates"].error < before.error
     same_bits(refined, kept.refine())
     cut = toy.run(**options, max_evaluations=first.evaluations - 100)
     assert cut.stopped == "max_evaluations"

@@ -20,6 +20,7 @@ from scipy.stats import (
 
 from aisle_smc import Prior, Target, sample
 from aisle_smc.distributions import Gaussian
+from aisle_smc.sampling.session import Session
 from tests.sampling import toys
 from tests.sampling.toys import QUIET, score
 
@@ -175,8 +176,6 @@ def test_blobs_stay_with_their_points():
 
 @pytest.mark.parametrize("path", ["pool", "replicates"])
 def test_blobs_of_other_methods(path, monkeypatch):
-    from aisle_smc.sampling.frozen import Judged
-
     def function(x):
         return row(x), {"sum": x[0] + x[1], "words": f"a is {x[0]:.3f}"}
 
@@ -184,7 +183,7 @@ def test_blobs_of_other_methods(path, monkeypatch):
     if path == "pool":
         limit = 900
     else:
-        monkeypatch.setattr(Judged, "reliable", property(lambda self: False))
+        monkeypatch.setattr(Session, "_proposal", lambda self: None)
     result = run(function, PRIOR, n=100, max_evaluations=limit)
     assert result.method == path
     x = result.x
