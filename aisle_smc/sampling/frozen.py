@@ -66,7 +66,7 @@ class Judged:
         Notes
         -----
         Where weights have no variance, one of them makes a share of their sum of squares that
-        does not vanish however many there are (Feller, 1971, XIII.11).  The shape that is fitted
+        does not vanish however many there are (Darling, 1952).  The shape that is fitted
         to a tail may be high although it ends soon, as with weights between 0.9 and 3.
         """
         return self.largest < STANDS_OUT

@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 from scipy.stats import chi2, loggamma, norm, uniform
 
 from aisle_smc import sample
-from aisle_smc.sampling.frozen import Judged
+from aisle_smc.sampling.session import Session
 from tests.sampling import toys
 from tests.sampling.toys import QUIET
 
@@ -58,12 +58,12 @@ def test_the_evidence_is_unbiased(runs):
 
 def test_replicates_are_unbiased_and_their_errors_right(monkeypatch):
     """What a run falls back on where no proposal fits."""
-    monkeypatch.setattr(Judged, "reliable", property(lambda self: False))
+    monkeypatch.setattr(Session, "_proposal", lambda self: None)
     toy = toys.rates([0.5, 6.0], [2.0, 0.5], [1, 2])
     found = [toy.run(n=50, seed=seed) for seed in range(12)]
-    estimates = [result.estimates["replicates"] for result in found]
-    off = np.array([one.log_evidence - toy.log_evidence for one in estimates])
-    errors = np.array([one.error for one in estimates])
+    assert all(result.method == "replicates" for result in found)
+    off = np.array([result.log_evidence - toy.log_evidence for result in found])
+    errors = np.array([result.log_evidence_error for result in found])
     assert (np.abs(off / errors) < 5).all()
     assert calibrated(off, 1.15 * errors)
     mean = np.mean([result.mean for result in found], axis=0)

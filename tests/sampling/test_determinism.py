@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import norm, uniform
 
 from aisle_smc import sample
-from aisle_smc.sampling.frozen import Judged
+from aisle_smc.sampling.session import Session
 from tests.sampling import toys
 from tests.sampling.toys import QUIET, same_bits
 
@@ -187,7 +187,7 @@ def test_seconds_are_limited():
 
 def test_replicates_go_on_too(monkeypatch, tmp_path):
     """Where no proposal fits, refine() buys more replicates, the same from memory and a file."""
-    monkeypatch.setattr(Judged, "reliable", property(lambda self: False))
+    monkeypatch.setattr(Session, "_proposal", lambda self: None)
     toy = toys.skewed()
     options = {"n": 100, "evidence_error": 1e-3}
     first, kept = toy.run(**options), toy.run(**options, file=tmp_path / "run")
