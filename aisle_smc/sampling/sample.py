@@ -134,8 +134,11 @@ def sample(
     3. *Drawing.*  The proposal that did best is frozen, and fresh independent draws from it give
        posterior and evidence.  The evidence is unbiased, its error that of independent weights,
        its log biased down by half the squared error.
-    4. Where the weights of the draws have too heavy a tail (k-hat), samplers that repeat the
-       stages without adapting give an unbiased evidence, with an error from their spread.
+    4. Where the weights of the draws have too heavy a tail (k-hat), the target is explored once
+       more with four times as many points.  Where that does not help either, samplers that repeat
+       the stages without adapting give an unbiased evidence, with an error from their spread; of
+       two estimates that cannot be trusted the higher one is returned, for what misses part of a
+       posterior is too low, and the result says so.
 
     References
     ----------
