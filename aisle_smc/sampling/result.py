@@ -11,6 +11,7 @@ from aisle_smc.arrays import Floats
 from aisle_smc.sampling.aim import Aim
 from aisle_smc.sampling.estimates import Estimate
 from aisle_smc.sampling.frozen import VARIANCE
+from aisle_smc.sampling.growth import GROWTH
 from aisle_smc.sampling.session import Session
 from aisle_smc.sampling.trace import Step
 from aisle_smc.summary import Summary
@@ -55,7 +56,8 @@ class SampleResult:
     trace : tuple of Step
         The run stage by stage.
     stopped : str or None
-        The limit that ended the run early, if one did.
+        The limit that ended the run early, if one did: "max_evaluations" or "max_seconds"; or
+        "growth", of a density that seems to have no finite integral.
     log_likelihood : ndarray, shape (n,)
         What the target gave at the weighted draws, in nats.
     dialect : str
@@ -245,7 +247,13 @@ class SampleResult:
     def _doubts(self) -> list[str]:
         """Return in words what speaks against the result."""
         doubts = []
-        if self.stopped is not None:
+        if self.stopped == GROWTH:
+            doubts.append(
+                "stopped, for its population only grows, as that of a density without a finite "
+                "integral does; a prior or bounds would rule that out, and first draws (init) "
+                "that are as wide as the density"
+            )
+        elif self.stopped is not None:
             doubts.append(f"stopped by {self.stopped} before it was done")
         if self.method == "pool":
             doubts.append(

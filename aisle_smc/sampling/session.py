@@ -29,6 +29,7 @@ from aisle_smc.sampling.aim import Aim
 from aisle_smc.sampling.bridges import FromBase, FromPrior, Posterior
 from aisle_smc.sampling.estimates import Estimate, replicated
 from aisle_smc.sampling.frozen import FIRST, MOST, Frozen, judge
+from aisle_smc.sampling.growth import GROWTH, runs_away
 from aisle_smc.sampling.laplace import MANY, laplace
 from aisle_smc.sampling.meter import Meter, Spent
 from aisle_smc.sampling.scores import Standard
@@ -212,6 +213,8 @@ class Session:
             # The generator moves on with the next stage; what is kept must not.
             self.explored = stage, particles, copied(rng)
             self._note(explored_step(particles, self.meter))
+            if not self.proper and runs_away(particles):
+                raise Spent(GROWTH)
 
     def _start_over(self) -> None:
         """Explore afresh with more points: the proposals of the last attempt did not fit."""
