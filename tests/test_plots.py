@@ -19,7 +19,7 @@ from aisle_smc.plots import (
     plot_states,
     plot_traces,
 )
-from aisle_smc.plots.series import half_exp, view_of
+from aisle_smc.plots.series import half_exp, mean_parameters, view_of
 from aisle_smc.plots.style import future_of, time_of
 from aisle_smc.priors import Prior
 from aisle_smc.weighted import WeightedDraws
@@ -504,3 +504,13 @@ def test_real_results_draw():
     from aisle_smc.ssm.filters import particle_filter
 
     particle_filter(model, {"sd": 0.5}, y, 50).plot(truth=y).draw_without_rendering()
+
+
+def test_means_know_fixed_and_tied_parameters():
+    prior = Prior({"a": norm(0, 1), "b": "a", "c": 2.0})
+    model = SimpleNamespace(prior=prior, parameter_names=("c", "b", "a"))
+    draws = np.array([[[1.0], [3.0]]])
+    posterior = SimpleNamespace(model=model, names=("a",), parameters=draws)
+    assert mean_parameters(posterior) == {"c": 2.0, "b": 2.0, "a": 2.0}
+    posterior = SimpleNamespace(model=model, names=("a",), parameters=draws + 1.0)
+    assert mean_parameters(posterior) == {"c": 2.0, "b": 3.0, "a": 3.0}

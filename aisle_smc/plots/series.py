@@ -294,11 +294,12 @@ def filter_at_mean(posterior: Any, *, seed: int = 0) -> Any:
 
 
 def mean_parameters(posterior: Any) -> dict[str, float]:
-    """Return the posterior mean of every parameter, fixed ones included."""
+    """Return the posterior mean of every parameter, fixed and tied ones included."""
     draws = posterior.parameters.reshape(-1, len(posterior.names))
-    fixed = dict(posterior.model.prior.constants)
-    mean = dict(zip(posterior.names, draws.mean(axis=0).tolist(), strict=True))
-    return {name: (fixed | mean)[name] for name in posterior.model.parameter_names}
+    prior = posterior.model.prior
+    mean = prior.with_constants(draws.mean(axis=0)).tolist()
+    whole = dict(zip(prior.names, mean, strict=True))
+    return {name: whole[name] for name in posterior.model.parameter_names}
 
 
 def _sizes(axes: Axes, time: Array, result: Any) -> None:

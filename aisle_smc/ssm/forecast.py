@@ -185,11 +185,10 @@ def _posterior_ends(
     chosen = np.arange(count) * total // count
     theta = posterior.parameters.reshape(total, -1)[chosen]
     last = posterior.states.reshape(total, *posterior.states.shape[2:])[chosen, -1]
-    constants = model.prior.constants
+    # Fixed and tied parameters too.
+    rows = model.prior.with_constants(theta).tolist()
     bounds = [
-        model.bind(
-            model.parameters(constants | dict(zip(posterior.names, row, strict=True))), y, u
-        )
-        for row in theta.tolist()
+        model.bind(model.parameters(dict(zip(model.prior.names, row, strict=True))), y, u)
+        for row in rows
     ]
     return bounds, np.asarray(last, dtype=np.float64)
