@@ -148,6 +148,10 @@ class ImportanceResult:
         return "\n".join(lines)
 
 
+# Shape of a tail below which there is a variance.
+VARIANCE = 0.5
+
+
 def _judgement(result: ImportanceResult) -> str:
     if result.ess == 0.0:
         return "no draw has weight: the proposal misses the target; use a wider one, or draw more"
@@ -158,6 +162,11 @@ def _judgement(result: ImportanceResult) -> str:
         return (
             f"Pareto k-hat {result.khat:.2f}, above {limit:.2f}: a few draws carry the weight; "
             "trust neither the evidence nor its error; use a wider or better adapted proposal"
+        )
+    if result.khat > VARIANCE:
+        return (
+            f"Pareto k-hat {result.khat:.2f}: the weights hardly have a variance, and the error "
+            "may be too small; draw more, or use a wider or better adapted proposal"
         )
     text = f"Pareto k-hat {result.khat:.2f}: the weights look as if they had a variance"
     if result.khat == -math.inf:

@@ -275,3 +275,16 @@ def test_bad_input(call, error, message):
 def test_a_target_of_other_dimension():
     with pytest.raises((ValueError, TypeError)):
         importance_sampling(lambda a, b, c: a + b + c, WIDE, 10)
+
+
+def test_words_follow_the_tail():
+    """A narrow proposal for wide tails: from weights with a variance to weights without a mean."""
+    words = {
+        1.2: "look as if they had a variance",
+        0.65: "hardly have a variance",
+        0.45: "trust neither",
+    }
+    for width, said in words.items():
+        proposal = Gaussian(mean=np.zeros(1), root=width * np.eye(1))
+        found = importance_sampling(lambda x: -0.5 * (x**2).sum(axis=1), proposal, 20_000, seed=1)
+        assert said in repr(found), (width, repr(found))
