@@ -104,7 +104,7 @@ def sample(
     seed : int
         The same seed gives the same bits.
     n : int, optional
-        Points of a stage; by default 1000, or 20 for each parameter.
+        Points of a stage, 10 or more; by default 1000, or 20 for each parameter.
     path : Level
         How the target is approached: ``Temperature(0.0)`` tempers the likelihood (the default),
         ``Threshold(-math.inf)`` climbs by levels of it, as nested sampling does.
@@ -122,6 +122,8 @@ def sample(
         If the target returns NaN or ``+inf``; the point is named.
     TargetFailed
         If the target raises; the point is named, and what was evaluated is in the file.
+    DegenerateWeights
+        If the target is ``-inf`` at all of 64 n points where the run starts.
 
     Notes
     -----

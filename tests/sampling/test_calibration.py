@@ -81,8 +81,8 @@ def rosenbrock_pairs(x):
 def log_gamma_and_normal(x):
     skewed = [loggamma.logpdf(x[:, 0], 1.0, m, 1.0 / 30.0) for m in (1.0 / 3.0, 2.0 / 3.0)]
     normal = [norm.logpdf(x[:, 1], m, 1.0 / 30.0) for m in (1.0 / 3.0, 2.0 / 3.0)]
-    rest = loggamma.logpdf(x[:, 2:6], 1.0, 2.0 / 3.0, 1.0 / 30.0).sum(axis=1)
-    rest += norm.logpdf(x[:, 6:], 2.0 / 3.0, 1.0 / 30.0).sum(axis=1)
+    rest = loggamma.logpdf(x[:, 2], 1.0, 2.0 / 3.0, 1.0 / 30.0)
+    rest += norm.logpdf(x[:, 3], 2.0 / 3.0, 1.0 / 30.0)
     return logsumexp(skewed, axis=0) + logsumexp(normal, axis=0) + 2.0 * math.log(0.5) + rest
 
 
@@ -90,12 +90,13 @@ def log_gamma_and_normal(x):
 @pytest.mark.parametrize(
     ("function", "side", "log_evidence"),
     [
-        (rosenbrock_pairs, uniform(-10, 20), -29.995788),
+        (rosenbrock_pairs, uniform(-10, 20), -29.995788 * 4 / 10),
         (log_gamma_and_normal, uniform(0, 1), -2.27e-5),
     ],
 )
 def test_ninety_five_of_a_hundred_within_three_errors(function, side, log_evidence):
-    prior = {f"x{j}": side for j in range(10)}
+    """In four dimensions; benchmarks/static/calibration.py has them in ten."""
+    prior = {f"x{j}": side for j in range(4)}
     z = []
     for seed in range(100):
         result = sample(function, prior, **{**QUIET, "n": None, "ess": 2000.0, "seed": seed})
