@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-from scipy.special import gammaln, logsumexp
+
+gammaln = np.vectorize(math.lgamma, otypes=[float])
+
+
+def logsumexp(values, axis, keepdims=False):
+    top = np.max(values, axis=axis, keepdims=True)
+    total = np.log(np.exp(values - top).sum(axis=axis, keepdims=True)) + top
+    return total if keepdims else np.squeeze(total, axis=axis)
 
 
 def component_log_densities(x, location, scale, df):
