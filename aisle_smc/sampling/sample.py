@@ -134,8 +134,9 @@ def sample(
        next level (balance heuristic), and adds draws from it; where no proposal fits, Markov
        moves instead.
     3. *Drawing.*  The proposal that did best is frozen, and fresh independent draws from it give
-       posterior and evidence.  The evidence is unbiased, its error that of independent weights,
-       its log biased down by half the squared error.
+       posterior and evidence.  For a given number of draws the evidence is unbiased, its error
+       that of independent weights, its log biased down by half the squared error.  How many
+       draws are made depends on the weights, which this leaves out.
     4. Where the weights of the draws have too heavy a tail (k-hat), the target is explored once
        more with four times as many points.  Where that does not help either, samplers that repeat
        the stages without adapting give an unbiased evidence, with an error from their spread; of
