@@ -124,6 +124,8 @@ def sample(
         If the target raises; the point is named, and what was evaluated is in the file.
     DegenerateWeights
         If the target is ``-inf`` at all of 64 n points where the run starts.
+    KeyboardInterrupt
+        At Ctrl-C; its words say how to go on.
 
     Notes
     -----
@@ -232,11 +234,27 @@ def sample(
         try:
             session.run(aim)
             return assemble(session, request, aim, lambda more: run(session, more))
+        except KeyboardInterrupt:
+            calls = session.posterior.evaluator.calls
+            raise KeyboardInterrupt(_interrupted(calls, file)) from None
         finally:
             status.close()
             session.posterior.evaluator.close()
 
     return run(None, aim)
+
+
+def _interrupted(calls: int, file: str | os.PathLike[str] | None) -> str:
+    """Say in words what is left of a run that was interrupted."""
+    if file is None:
+        return (
+            f"sample() was interrupted after {calls} evaluations, none of which is kept; with "
+            "file= the same call would go on from there"
+        )
+    return (
+        f"sample() was interrupted after {calls} evaluations, which are in {os.fspath(file)}; the "
+        "same call goes on from there"
+    )
 
 
 def _circles(periodic: Sequence[str], request: Request) -> tuple[int, ...]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -109,6 +111,9 @@ class Processes:
 
     The functions travel once to each process, when it starts.  Processes use as many threads for
     linear algebra as this one, since their number can change the last bit of a result.
+
+    Ctrl-C reaches every process of a terminal.  Workers are deaf to it from their first moment:
+    they end with the run, and without a word.
     """
 
     payload: bytes
@@ -130,10 +135,13 @@ class Processes:
                 self.workers, initializer=_receive, initargs=(self.payload, os.getpid())
             )
         pool, errors = self._pool, np.geterr()
-        submit = (
-            (span, pool.submit(_work_away, which, theta[span[0] : span[1]], errors))
-            for span in pieces
-        )
+
+        def send(span: Span) -> Future[Outcome]:
+            with _uninterrupted():  # the processes start here, and inherit it
+                points = theta[span[0] : span[1]]
+                return cast(Future[Outcome], pool.submit(_work_away, which, points, errors))
+
+        submit = ((span, send(span)) for span in pieces)
         try:
             yield from _gather(submit, self.workers)
         except BrokenProcessPool as error:
@@ -238,9 +246,27 @@ _received: dict[str, Any] = {}
 
 
 def _receive(payload: bytes, parent: int) -> None:
-    """Keep the functions for later, and make sure to die with the parent."""
+    """Keep the functions for later, and make sure to die with the parent and not before it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _received["payload"] = payload
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Keep interrupts from this thread, until the end, and from processes started here."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    # Its start would lift the block again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _follow(parent: int) -> None:

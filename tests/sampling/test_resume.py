@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import runpy
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -180,6 +183,67 @@ def test_killed_anywhere_it_ends_with_the_same_bits(whole, tmp_path):
     evaluated = [p for each in points for p in each if p not in probes]
     assert result.evaluations <= len(evaluated) < result.evaluations + 300, at
     assert set(evaluated) == set(every) - probes, at
+
+
+# --- Ctrl-C --------------------------------------------------------------------------------------
+
+SLOW = """
+import sys, time
+import numpy as np
+from scipy.stats import norm
+from aisle_smc import sample
+
+def log_density(x):
+    time.sleep(5e-4)
+    return -0.5 * (x[0] - 1.0) ** 2 - np.exp(1.3 * x[1])
+
+def run(file, workers):
+    return sample(
+        log_density, {"a": norm(0, 2), "b": norm(0, 1)}, file=file, workers=workers,
+        max_evaluations=700, n=100, progress=False,
+    )
+
+if __name__ == "__main__":
+    run(sys.argv[1], 2)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+def test_ctrl_c_says_how_to_go_on_and_workers_say_nothing(tmp_path):
+    script, file = tmp_path / "run.py", tmp_path / "journal"
+    script.write_text(textwrap.dedent(SLOW))
+    # A process group of its own: what a terminal sends Ctrl-C to, workers included.
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    # 200 evaluations of 8 bytes each, and more for what surrounds them.
+    while not (file.exists() and file.stat().st_size > 3000):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    out, said = process.communicate(timeout=60)
+    assert (process.returncode, out) == (-signal.SIGINT, "")
+    assert said.count("Traceback") == 1, said
+    words = r"KeyboardInterrupt: sample\(\) was interrupted after (\d+) evaluations, which are in "
+    words += re.escape(f"{file}; the same call goes on from there")
+    found = re.fullmatch(words, said.strip().splitlines()[-1])
+    assert found, said
+    assert 0 < int(found[1]) < 700
+    mine = runpy.run_path(str(script))["run"]
+    before = file.stat().st_size
+    same_bits(mine(file, 1), mine(None, 1))
+    assert file.stat().st_size > before
+
+
+def test_ctrl_c_without_a_file_says_that_nothing_is_kept():
+    with pytest.raises(KeyboardInterrupt, match="after 0 evaluations, none of which is kept; wit"):
+        run(Trap(60, interrupt), None)
 
 
 # --- other files ---------------------------------------------------------------------------------
