@@ -1,0 +1,16 @@
+r"""Importance-weighted learning on torch: proposals and models trained by weighted particles.
+
+The only part of the package that needs torch, and zuko for flows: ``aisle-smc[neural]``.
+"""
+
+from __future__ import annotations
+
+from aisle_smc.neural.estimators import ESTIMATORS, Estimator, Rows, estimator, grouped
+
+__all__ = [
+    "ESTIMATORS",
+    "Estimator",
+    "Rows",
+    "estimator",
+    "grouped",
+]
