@@ -24,7 +24,7 @@ def assemble(
     if not estimates:
         raise ValueError(
             f"{session.stopped} ended the run before its first stage was complete: "
-            f"{session.meter.evaluations} evaluations were made, and a stage takes {session.n}; "
+            f"{session.spent.evaluations} evaluations were made, and a stage takes {session.n}; "
             "allow more"
         )
     sound = [m for m in ("draws", "replicates") if m in estimates]
@@ -59,11 +59,11 @@ def assemble(
         method=method,
         estimates=estimates,
         khat=chosen.khat,
-        evaluations=session.meter.evaluations,
+        evaluations=session.spent.evaluations,
         seconds={
-            "target": ev.seconds,
+            "target": session.target_seconds,
             "fitting": session.fitting_seconds,
-            **session.meter.phases,
+            **session.spent.phases,
         },
         trace=tuple(session.trace),
         stopped=session.stopped,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-__all__ = ["Meter", "Spent"]
+__all__ = ["Meter", "Reading", "Spent"]
 
 
 class Spent(Exception):
@@ -16,6 +17,15 @@ class Spent(Exception):
     def __init__(self, limit: str) -> None:
         super().__init__(limit)
         self.limit = limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a meter shows: evaluations, seconds, and seconds by phase."""
+
+    evaluations: int = 0
+    seconds: float = 0.0
+    phases: Mapping[str, float] = field(default_factory=dict)
 
 
 class Meter:
@@ -47,6 +57,19 @@ class Meter:
         self._most = math.inf if evaluations is None else evaluations
         self._began = time.perf_counter()
         self._allowed = math.inf if seconds is None else seconds
+
+    @property
+    def reading(self) -> Reading:
+        """What the meter shows."""
+        return Reading(
+            evaluations=self.evaluations, seconds=self.seconds, phases=dict(self.phases)
+        )
+
+    def go_on(self, reading: Reading) -> None:
+        """Go on from what it once showed."""
+        self.evaluations = reading.evaluations
+        self.phases = dict(reading.phases)
+        self._earlier = reading.seconds
 
     def pause(self) -> None:
         """Add the seconds since the last :meth:`allow` to what was spent before."""

@@ -191,7 +191,7 @@ class SampleResult:
         -------
         SampleResult
             The result that one call with the higher aims would have given; this one stays as
-            it is.
+            it is, and can be refined again: the same aims give the same bits.
         """
         return self._again(
             Aim(

@@ -33,6 +33,7 @@ __all__ = ["bridge", "sample"]
 PROBE, PROBES = 6, 12
 # Points of a stage, at least.
 LEAST = 10
+UNHARMED = "refine() was interrupted; the result that it was called on stays as it is"
 
 
 def sample(
@@ -227,8 +228,8 @@ def sample(
 
     def run(session: Session | None, aim: Aim) -> SampleResult:
         # With a file the run is done again from it, which costs no evaluation.
-        if session is None or file is not None:
-            session = begin()
+        first = session is None or file is not None
+        session = begin() if session is None or file is not None else session.branch()
         status = Status(show=progress)
         session.watch = status
         try:
@@ -236,7 +237,8 @@ def sample(
             return assemble(session, request, aim, lambda more: run(session, more))
         except KeyboardInterrupt:
             calls = session.posterior.evaluator.calls
-            raise KeyboardInterrupt(_interrupted(calls, file)) from None
+            words = _interrupted(calls, file) if first else UNHARMED
+            raise KeyboardInterrupt(words) from None
         finally:
             status.close()
             session.posterior.evaluator.close()

@@ -11,7 +11,7 @@ import numpy as np
 from aisle_kernels import weights as kernels
 
 from aisle_smc.arrays import Floats
-from aisle_smc.distributions import Defensive, Distribution, Gaussian, StudentT
+from aisle_smc.distributions import Distribution
 from aisle_smc.moves import (
     Bridge,
     CrankNicolson,
@@ -23,30 +23,26 @@ from aisle_smc.moves import (
     Portfolio,
     join,
 )
-from aisle_smc.normal_scores import Rotation
 from aisle_smc.particles import Particles
 from aisle_smc.sampling.aim import Aim
-from aisle_smc.sampling.bridges import FromBase, FromPrior, Posterior
+from aisle_smc.sampling.bridges import FromBase, Posterior
 from aisle_smc.sampling.estimates import Estimate, replicated
 from aisle_smc.sampling.frozen import FIRST, MOST, Frozen, judge
 from aisle_smc.sampling.growth import GROWTH, runs_away
-from aisle_smc.sampling.laplace import MANY, laplace
-from aisle_smc.sampling.meter import Meter, Spent
-from aisle_smc.sampling.scores import Standard
-from aisle_smc.sampling.spaces import AffineSpace, PriorSpace
+from aisle_smc.sampling.laplace import MANY
+from aisle_smc.sampling.meter import Meter, Reading, Spent
+from aisle_smc.sampling.spaces import AffineSpace
+from aisle_smc.sampling.starts import first_bridge, turned
 from aisle_smc.sampling.trace import Step, explored_step, replicates_step
 from aisle_smc.smc import resume, smc
 from aisle_smc.streams import stream
 from aisle_smc.tempering import BASE, TARGET, History, Persistent, Pool, Tempering
 from aisle_smc.tempering.fits import tail_shape
-from aisle_smc.tempering.levels import next_temperature
 
 __all__ = ["Session"]
 
 # Keys of the streams of the phases.
 GUESS, EXPLORE, DRAW, REPLICATE, TURN = range(5)
-# Climbs to look for modes; points to compare two starts; points of a rough run.
-CLIMBS, PILOT, ROUGH = 8, 400, 500
 # Explorations at most, and how many times as many points the second one has.
 ATTEMPTS, BOLDER = 2, 4
 # Shape of the tail that makes a second exploration unnecessary.
@@ -97,10 +93,20 @@ class Session:
     before: int = 0
     attempt: int = 0
     earlier: tuple[Frozen, Particles, np.random.Generator] | None = None
+    # What was spent, on the meter and in the target; the meter is shared with other branches.
+    spent: Reading = field(default_factory=Reading)
+    target_seconds: float = 0.0
     _counted: int = 0
+
+    def branch(self) -> Session:
+        """Return a session that goes on from here and leaves this one as it is."""
+        return replace(self, trace=list(self.trace), replicates=list(self.replicates))
 
     def run(self, aim: Aim) -> None:
         """Work until the aim is reached or a limit stands in the way."""
+        evaluator = self.posterior.evaluator
+        before = evaluator.seconds
+        self.meter.go_on(self.spent)
         self.meter.allow(aim.max_evaluations, aim.max_seconds)
         self.stopped = None
         # Evaluations of a stage that a limit cut short are made again.
@@ -108,8 +114,7 @@ class Session:
         try:
             if self.bridge is None:
                 with self.meter.phase("guessing"):
-                    self._turn()
-                    self.bridge = self._begin()
+                    self.bridge = self._guess()
                     self._count()
             while True:
                 if not self.finished:
@@ -128,62 +133,20 @@ class Session:
             self.stopped = spent.limit
         finally:
             self.meter.pause()
+            self.spent = self.meter.reading
+            self.target_seconds += evaluator.seconds - before
 
     # --- phases -------------------------------------------------------------------------------
 
-    def _turn(self) -> None:
-        """Turn the circles of periodic parameters so that their cuts lie where little mass is."""
-        if not self.circles:
-            return
-        kernels = CrankNicolson(), DifferentialEvolution()
-        pilot = Persistent(
-            bridge=FromPrior(posterior=self.posterior),
-            portfolio=Portfolio(kernels=kernels),
-            efficiency=0.3,
-            stay=0,
-        )
-        rng = stream(self.seed, TURN)
-        *_, (_, particles) = smc(pilot, min(self.n, ROUGH), rng, threshold=0.0)
-        pool = cast(History, particles.x).pool
-        rotation = Rotation.fit(pool.points.z, particles.weights, self.circles)
-        space = replace(cast(PriorSpace, self.posterior.space), rotation=rotation)
-        self.posterior = replace(self.posterior, space=space)
-        self.circles = ()
-
-    def _begin(self) -> Bridge:
+    def _guess(self) -> Bridge:
         """Choose where the path to the target starts."""
-        posterior = self.posterior
+        if self.circles:
+            rng = stream(self.seed, TURN)
+            self.posterior = turned(self.posterior, self.circles, self.n, rng)
+            self.circles = ()
         if self.base is not None:
-            return FromBase(posterior=posterior, base=self.base)
-        prior = FromPrior(posterior=posterior)
-        if not posterior.evaluator.has_gradients:
-            return prior
-        rng = stream(self.seed, GUESS)
-        guess = laplace(posterior, posterior.space.sample(CLIMBS, rng))
-        if guess is None:
-            return prior
-        white = posterior
-        if isinstance(guess, Gaussian):
-            # In many dimensions the coordinates become those of the approximation.
-            space = AffineSpace(inner=posterior.space, mean=guess.mean, root=guess.root)
-            white = replace(posterior, space=space)
-            base: Distribution = Standard(guess.dim)
-        elif len(guess.parts) > 1:
-            # Where there are several modes there are others that no climb has found.
-            return prior
-        else:
-            centre = cast(StudentT, guess.parts[0])
-            wide = StudentT(location=centre.location, root=2.0 * centre.root, df=4.0)
-            base = Defensive(proposal=guess, safety=wide, share=0.1)
-        bridge = FromBase(posterior=white, base=base)
-        # The better start is the one that comes farther in one step.
-        steps = []
-        for one in (prior, bridge):
-            points = one.start(PILOT, rng)
-            steps.append(next_temperature(np.zeros(PILOT), points.log_ratio, 0.0, 0.5))
-        if steps[0] >= steps[1]:
-            return prior
-        self.posterior = white
+            return FromBase(posterior=self.posterior, base=self.base)
+        self.posterior, bridge = first_bridge(self.posterior, stream(self.seed, GUESS))
         return bridge
 
     def _kernels(self) -> tuple[Kernel, ...]:

@@ -75,6 +75,64 @@ def whole():
     return run(vectorised, ess=12_000.0)
 
 
+def facts(result):
+    """What a later run must not change, seconds included."""
+    kept = result.x.tobytes(), result.log_likelihood.tobytes(), dict(result.estimates)
+    return (*kept, repr(result), result.trace, dict(result.seconds))
+
+
+@pytest.mark.parametrize("file", [None, "journal"])
+def test_one_result_can_be_refined_twice(tmp_path, whole, file):
+    """Each time from where it stopped, whatever was refined in between."""
+    first = run(vectorised, file=file and tmp_path / file)
+    before = facts(first)
+    far, near = first.refine(ess=12_000.0), first.refine(ess=5000.0)
+    assert near.evaluations < far.evaluations
+    same_bits(far, whole)
+    same_bits(near, run(vectorised, ess=5000.0))
+    same_bits(near.refine(ess=12_000.0), whole)
+    again = first.refine(ess=12_000.0)
+    same_bits(again, far)
+    for other in (again, whole):
+        assert other.evaluations == far.evaluations
+        assert [s.evaluations for s in other.trace] == [s.evaluations for s in far.trace]
+    # The target is a small part of each run, and not of all of them together.
+    assert again.seconds["target"] < again.total_seconds
+    assert facts(first) == before
+
+
+def test_replicates_of_one_result_are_not_those_of_another(monkeypatch):
+    monkeypatch.setattr(Session, "_proposal", lambda self: None)
+    options = {"n": 100, "evidence_error": 0.02}
+    first = run(vectorised, **options)
+    assert first.method == "replicates"
+    once = first.refine()
+    twice = once.refine()
+    assert twice.x.shape[0] > once.x.shape[0] > first.x.shape[0]
+    same_bits(first.refine(), once)
+
+
+def test_an_interrupted_refinement_harms_nothing(whole):
+    calls = 0
+
+    def trap(x):
+        nonlocal calls
+        calls += 1
+        if calls == limit:
+            raise KeyboardInterrupt
+        return vectorised(x)
+
+    limit = -1
+    first = run(trap)
+    before, limit = facts(first), calls + 10
+    with pytest.raises(
+        KeyboardInterrupt, match=r"^refine\(\) was interrupted; the result that it"
+    ):
+        first.refine(ess=12_000.0)
+    assert facts(first) == before
+    same_bits(first.refine(ess=12_000.0), whole)
+
+
 @pytest.mark.parametrize("ess", [500.0, 4000.0, 5000.0, 9000.0])
 def test_refining_is_aiming_higher_at_once(whole, ess):
     first = run(vectorised, ess=ess)
