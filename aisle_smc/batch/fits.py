@@ -1,0 +1,202 @@
+"""Tasks about state-space models: fits of a model to a series, and filters of a series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from aisle_smc.batch.limits import Limits
+from aisle_smc.batch.outcome import Call, Outcome
+from aisle_smc.batch.series import Series, as_series
+from aisle_smc.batch.words import check_keys, label
+from aisle_smc.ssm.description import Model
+from aisle_smc.streams import stream
+
+__all__ = ["FILTER", "FIT"]
+
+EVIDENCE_DRAWS = 1000
+_WRITERS = ("arviz_base", "arviz_stats", "xarray", "netCDF4")
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """:func:`aisle_smc.ssm.pmmh` of a model on a series, with the model's evidence.
+
+    Besides the options of ``pmmh`` it takes ``evidence_draws``, the draws of the evidence
+    estimate: 1000, and 0 for no estimate.
+    """
+
+    subject: str = "model"
+    known: tuple[str, ...] = (
+        "model", "data", "n", "draws", "tune", "chains", "proposal", "resampler", "threshold",
+        "correlation", "initial", "evidence_draws",
+    )  # fmt: skip
+
+    def check(self, options: Mapping[str, Any], data: Any, limits: Limits) -> None:
+        check_keys("a fit", options, self.known)
+        missing = [name for name in _WRITERS if find_spec(name) is None]
+        if missing:
+            raise ValueError(
+                f"fits are written as ArviZ files, which needs {', '.join(missing)}: "
+                "pip install 'aisle-smc[report]'"
+            )
+        model = _model(options)
+        _fitting(model, data)
+        if model.prior is None or not model.prior.free:
+            raise ValueError(f"the model {label(model)} has no prior, and a fit draws from one")
+        planned = _evaluations(options)
+        if limits.evaluations is not None and planned > limits.evaluations:
+            raise ValueError(
+                f"a fit of {planned} filter runs exceeds the limit of {limits.evaluations} "
+                "evaluations; choose fewer draws, tune, chains or evidence_draws"
+            )
+
+    def prepare(self, options: Mapping[str, Any], data: Any) -> None:
+        model, series = options["model"], as_series(data)
+        prior = model.prior
+        values = prior.with_constants(prior.sample(stream(0), 1)[0])
+        named = dict(zip(prior.names, np.asarray(values).tolist(), strict=True))
+        _compile(model, named, series, options.get("proposal"))
+
+    def run(self, call: Call) -> Outcome:
+        from aisle_smc.ssm.pmmh import pmmh
+
+        given, series = dict(call.options), as_series(call.data)
+        del given["data"]
+        draws = given.pop("evidence_draws", EVIDENCE_DRAWS)
+        seed = call.task.number
+        posterior = pmmh(
+            given.pop("model"), series.y, u=series.u, **given, file=call.checkpoint,
+            workers=call.threads, progress=False, seed=seed,
+        )  # fmt: skip
+        values: dict[str, Any] = {}
+        if draws:
+            posterior = posterior.with_evidence(draws, seed=seed, workers=call.threads)
+            found = posterior.log_evidence
+            values |= {
+                "log_evidence": found.value,
+                "log_evidence_error": found.error,
+                "khat": found.khat,
+            }
+        summary = {row.name: row.values for row in posterior.summary().rows}
+        ess = [min(row["ess_bulk"], row["ess_tail"]) for row in summary.values()]
+        values |= {
+            "ess": float(np.min(ess)),
+            "r_hat": float(np.max([row["r_hat"] for row in summary.values()])),
+            "acceptance": float(np.mean(posterior.acceptance)),
+            "particles": posterior.n,
+            "evaluations": _evaluations(call.options),
+        }
+        for name, row in summary.items():
+            values |= {f"mean.{name}": row["mean"], f"sd.{name}": row["sd"]}
+
+        def tree() -> Any:
+            found = posterior.to_arviz()
+            if series.time is not None:
+                for name, group in found.children.items():
+                    if "time" in group.dims:
+                        found[name].dataset = group.to_dataset().assign_coords(time=series.time)
+            return found
+
+        return Outcome(values=values, value={"summary": summary}, tree=tree)
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """:func:`aisle_smc.ssm.particle_filter` of a series at given parameters: its log-evidence."""
+
+    subject: str = "model"
+    known: tuple[str, ...] = (
+        "model", "data", "params", "n", "proposal", "resampler", "threshold"
+    )  # fmt: skip
+
+    def check(self, options: Mapping[str, Any], data: Any, limits: Limits) -> None:
+        check_keys("a filter", options, self.known)
+        for name in ("params", "n"):
+            if name not in options:
+                raise ValueError(f"a filter needs {name}")
+        model = _model(options)
+        _fitting(model, data)
+        model.parameters(_all_values(model, options["params"]))
+
+    def prepare(self, options: Mapping[str, Any], data: Any) -> None:
+        model = options["model"]
+        params = _all_values(model, options["params"])
+        _compile(model, params, as_series(data), options.get("proposal"))
+
+    def run(self, call: Call) -> Outcome:
+        from aisle_smc.ssm.filters import particle_filter
+
+        given, series = dict(call.options), as_series(call.data)
+        del given["data"]
+        model = given.pop("model")
+        result = particle_filter(
+            model, _all_values(model, given.pop("params")), series.y, given.pop("n"), u=series.u,
+            **given, seed=call.task.number,
+        )  # fmt: skip
+        return Outcome(
+            values={
+                "log_evidence": result.log_evidence,
+                "log_evidence_error": result.log_evidence_error,
+                "ess": float(result.ess.min()),
+                "particles": result.n,
+            },
+            value={"log_evidence_increments": result.log_evidence_increments},
+        )
+
+
+FIT, FILTER = _Fit(), _Filter()
+
+
+def _model(options: Mapping[str, Any]) -> Any:
+    model = options["model"]
+    if not isinstance(model, Model):
+        raise TypeError(
+            f"model must be a StateSpaceModel, VectorModel or PythonModel; got {model!r}"
+        )
+    return model
+
+
+def _fitting(model: Any, data: Any) -> Series:
+    """Return the series, or raise because the model cannot see it."""
+    if data is None:
+        raise ValueError(f"the model {label(model)} needs data: name one of the study's")
+    series = as_series(data)
+    model.covariate_rows(series.u, model.observations(series.y).shape[0])
+    return series
+
+
+def _all_values(model: Any, params: Any) -> Any:
+    """Return parameters with those that the prior fixes filled in."""
+    if isinstance(params, Mapping) and model.prior is not None:
+        return dict(model.prior.constants) | dict(params)
+    return params
+
+
+def _evaluations(options: Mapping[str, Any]) -> int:
+    """Return how many runs of a filter a fit takes."""
+    steps = int(options.get("tune", 1000)) + int(options.get("draws", 1000))
+    return steps * int(options.get("chains", 4)) + int(
+        options.get("evidence_draws", EVIDENCE_DRAWS)
+    )
+
+
+def _compile(model: Any, params: Any, series: Series, proposal: Any) -> None:
+    """Run a filter of a few particles over two times, which compiles all that it uses."""
+    from aisle_smc.ssm.evidence import log_evidence
+    from aisle_smc.ssm.proposals import Bootstrap
+
+    u = None if series.u is None else series.u[:2]
+    try:
+        log_evidence(
+            model, params, series.y[:2], 8, u=u, seed=0,
+            proposal=Bootstrap() if proposal is None else proposal,
+        )  # fmt: skip
+    except Exception as error:
+        raise ValueError(
+            f"the model {label(model)} does not run: {type(error).__name__}: {error}"
+        ) from error

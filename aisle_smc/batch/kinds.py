@@ -1,0 +1,205 @@
+"""The kinds of task: what each is called with, how it is checked before and how it runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from aisle_smc.batch.fits import FILTER, FIT
+from aisle_smc.batch.limits import Limits
+from aisle_smc.batch.outcome import Call, Outcome
+from aisle_smc.batch.words import check_keys, did_you_mean
+
+__all__ = ["KINDS", "Kind", "kind_of"]
+
+
+class Kind(Protocol):
+    """One kind of task."""
+
+    @property
+    def subject(self) -> str:
+        """The option that says what the task is about."""
+
+    def check(self, options: Mapping[str, Any], data: Any, limits: Limits) -> None:
+        """Raise ``ValueError`` or ``TypeError`` for options that cannot work."""
+
+    def prepare(self, options: Mapping[str, Any], data: Any) -> None:
+        """Compile what the task will use, and raise if it does not compile."""
+
+    def run(self, call: Call) -> Outcome:
+        """Do the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Function:
+    """Any picklable function.
+
+    It is called with the options as keywords, and with those of ``data``, ``rng``, ``seed``,
+    ``max_evaluations`` and ``checkpoint`` that its signature names.  What it returns is kept; a
+    number, or the numbers and texts of a mapping, also stand in the table.
+    """
+
+    subject: str = "function"
+
+    def check(self, options: Mapping[str, Any], data: Any, limits: Limits) -> None:
+        function = options["function"]
+        if not callable(function):
+            raise TypeError(f"function must be callable; got {function!r}")
+        signature = _signature(function)
+        if signature is None:
+            return
+        names = set(signature.parameters)
+        if limits.evaluations is not None and "max_evaluations" not in names:
+            raise ValueError(
+                f"{_name(function)} has a limit of evaluations and takes no max_evaluations"
+            )
+        offered = {"rng", "seed", "data", "max_evaluations", "checkpoint"} & names
+        given = {k: v for k, v in options.items() if k not in {"function", "data"}}
+        if data is not None and "data" not in names:
+            raise ValueError(f"{_name(function)} is given data and takes no argument `data`")
+        try:
+            signature.bind(**(dict.fromkeys(offered) | given))
+        except TypeError as error:
+            unknown = next((k for k in given if k not in names), "")
+            raise TypeError(
+                f"{_name(function)}{signature} cannot be called with {', '.join(given)}: {error}"
+                f"{did_you_mean(unknown, names) if unknown else ''}"
+            ) from None
+
+    def prepare(self, options: Mapping[str, Any], data: Any) -> None:
+        """Do nothing: only calling it would compile it."""
+
+    def run(self, call: Call) -> Outcome:
+        function = call.options["function"]
+        given = {k: v for k, v in call.options.items() if k not in {"function", "data"}}
+        signature = _signature(function)
+        names = set() if signature is None else set(signature.parameters)
+        offered: dict[str, Callable[[], Any]] = {
+            "rng": call.task.generator,
+            "seed": lambda: call.task.number,
+            "data": lambda: call.data,
+            "max_evaluations": lambda: call.task.limits.evaluations,
+            "checkpoint": lambda: call.checkpoint,
+        }
+        for name, make in offered.items():
+            if name in names and name not in given:
+                given[name] = make()
+        value = function(**given)
+        return Outcome(values=_columns(value), value=value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """:func:`aisle_smc.sample` of a target under a prior."""
+
+    subject: str = "target"
+    known: tuple[str, ...] = field(
+        default=(
+            "target", "prior", "init", "bounds", "periodic", "names", "vectorized", "ess",
+            "evidence_error", "max_evaluations", "n", "path",
+        )
+    )  # fmt: skip
+
+    def check(self, options: Mapping[str, Any], data: Any, limits: Limits) -> None:
+        check_keys("a sample", options, self.known)
+        if data is not None:
+            raise ValueError("a sample takes no data; the target holds its own")
+        if not callable(options["target"]) and not hasattr(options["target"], "fingerprint"):
+            raise TypeError(f"target must be callable; got {options['target']!r}")
+        if not any(options.get(name) is not None for name in ("prior", "init", "bounds")):
+            raise ValueError("a sample needs a prior, or bounds, or init")
+
+    def prepare(self, options: Mapping[str, Any], data: Any) -> None:
+        from aisle_smc.sampling.request import read_request
+
+        prior, init, bounds, names = (
+            options.get(name) for name in ("prior", "init", "bounds", "names")
+        )
+        read_request(prior, init, bounds, names, 0)
+
+    def run(self, call: Call) -> Outcome:
+        from aisle_smc.sampling import sample
+
+        given = dict(call.options)
+        most = [given.get("max_evaluations"), call.task.limits.evaluations]
+        given["max_evaluations"] = min((m for m in most if m is not None), default=None)
+        result = sample(
+            given.pop("target"),
+            given.pop("prior", None),
+            **given,
+            workers=1,
+            file=call.checkpoint,
+            progress=False,
+            seed=call.task.number,
+        )
+        return Outcome(
+            values={
+                "log_evidence": result.log_evidence,
+                "log_evidence_error": result.log_evidence_error,
+                "khat": result.khat,
+                "ess": result.ess,
+                "evaluations": result.evaluations,
+                "trusted": result.trusted,
+                "stopped": result.stopped,
+                **_named("mean", result.names, result.mean),
+                **_named("sd", result.names, result.sd),
+            },
+            value={"words": repr(result)},
+            tree=result.to_arviz,
+        )
+
+
+KINDS: Mapping[str, Kind] = {
+    "fit": FIT,
+    "filter": FILTER,
+    "sample": _Sample(),
+    "function": _Function(),
+}
+
+
+def kind_of(name: str) -> Kind:
+    """Return the kind of that name, or raise and name the nearest."""
+    if name not in KINDS:
+        raise ValueError(
+            f"no kind of task {name!r}; there are {', '.join(KINDS)}{did_you_mean(name, KINDS)}"
+        )
+    return KINDS[name]
+
+
+def _named(what: str, names: Sequence[str], values: Any) -> dict[str, float]:
+    return {f"{what}.{name}": float(value) for name, value in zip(names, values, strict=True)}
+
+
+def _columns(value: Any) -> dict[str, Any]:
+    """Return what of a value fits into a table."""
+    if isinstance(value, Mapping):
+        columns: dict[str, Any] = {}
+        for key in value:
+            held = _scalar(value[key])
+            if held is not None:
+                columns[str(key)] = held
+        return columns
+    held = _scalar(value)
+    return {} if held is None else {"value": held}
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        value = value.item()
+    return value if isinstance(value, bool | int | float | str) else None
+
+
+def _signature(function: Any) -> inspect.Signature | None:
+    """Return what a function takes; None for a built-in that does not say."""
+    try:
+        return inspect.signature(getattr(function, "py_func", function))
+    except (TypeError, ValueError):
+        return None
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__name__", function))

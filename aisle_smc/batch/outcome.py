@@ -1,0 +1,81 @@
+"""What a task is given and what it gives back."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aisle_smc.batch.tasks import Task
+
+__all__ = ["Call", "Outcome", "netcdf"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What a task is given.
+
+    Attributes
+    ----------
+    task : Task
+        Seeds and limits.
+    options : mapping
+        What it is called with.
+    data : object
+        The data that its options name, or None.
+    threads : int
+        How many threads it may use.
+    checkpoint : path or None
+        Where it may keep what a killed run continues from.
+    """
+
+    task: Task
+    options: Mapping[str, Any]
+    data: Any
+    threads: int
+    checkpoint: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a task gives back.
+
+    Attributes
+    ----------
+    values : dict
+        Numbers and texts for the table.
+    value : object
+        What is kept beside them; anything that pickles.
+    tree : callable, optional
+        Makes the ``xarray.DataTree`` of the task's own file, in ArviZ's conventions.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    value: Any = None
+    tree: Callable[[], Any] | None = None
+
+
+def netcdf(tree: Any, folder: Path) -> bytes:
+    """Return a tree as the bytes of a NetCDF file, compressed; `folder` holds it for a moment."""
+    folder.mkdir(parents=True, exist_ok=True)
+    encoding = {
+        f"/{name}": {
+            key: {"zlib": True, "complevel": 1}
+            for key, values in group.data_vars.items()
+            if values.ndim > 1 and values.dtype.kind == "f"
+        }
+        for name, group in tree.children.items()
+    }
+
+    handle, name = tempfile.mkstemp(suffix=".nc", dir=folder)
+    os.close(handle)
+    path = Path(name)
+    try:
+        path.unlink()
+        tree.to_netcdf(path, encoding=encoding)
+        return path.read_bytes()
+    finally:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,258 @@
+"""What a worker does: run tasks within limits, keep each result, turn faults into records."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+import struct
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from aisle_smc.batch.files import Files, record_in
+from aisle_smc.batch.kinds import kind_of
+from aisle_smc.batch.limits import bounded
+from aisle_smc.batch.outcome import Call, Outcome, netcdf
+from aisle_smc.batch.record import Record, encode
+from aisle_smc.batch.shipment import Shipment, load
+from aisle_smc.batch.tasks import Task
+
+__all__ = ["Mark", "Report", "Session", "enter", "perform", "perform_shipped", "read_mark"]
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+_TRACEBACK = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a few tasks.
+
+    Attributes
+    ----------
+    records : list of Record
+        Of those that have ended.
+    contents : dict from str to bytes
+        Files that the worker could not write because it does not see the study's folder.
+    trouble : str
+        Why the worker stopped before the end, if it did: a disk that is full.
+    """
+
+    records: list[Record]
+    contents: dict[str, bytes] = field(default_factory=dict)
+    trouble: str = ""
+
+
+@dataclass
+class Session:
+    """What a worker needs to know: the study, where results go, how many threads it has.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    files : Files
+        Where results go.
+    folder : Path
+        The study's folder, on the driver's machine.
+    token : str
+        The driver's mark, by which a worker knows whether it sees the same files.
+    threads : int
+        How many threads a task may use.
+    twice : bool
+        Whether a task may come a second time though its result is there.
+    """
+
+    study: Any
+    files: Files
+    folder: Path
+    token: str
+    threads: int
+    twice: bool = False
+
+    @cached_property
+    def here(self) -> bool:
+        """Whether this process sees the study's files."""
+        return self.files.seen(self.token)
+
+    @cached_property
+    def work(self) -> Path:
+        """Where tasks may leave files while they run."""
+        return self.folder / "work" if self.here else Path(tempfile.gettempdir(), self.token)
+
+    def run(self, indices: Sequence[int], mark: Mark | None = None) -> Report:
+        """Run tasks one after the other."""
+        report = Report([])
+        for index in indices:
+            task = self.study.task(index)
+            if self.twice and (record := record_in(self.files, f"{task.fingerprint}.result")):
+                report.records.append(record)
+                continue
+            if mark is not None:
+                mark.set(index)
+            try:
+                self._one(task, report)
+            except OSError as error:
+                return Report(report.records, report.contents, f"{error}")
+            finally:
+                if mark is not None:
+                    mark.set(-1)
+        return report
+
+    def _one(self, task: Task, report: Report) -> None:
+        """Run a task and keep what came of it."""
+        checkpoint = self.work / "checkpoints" / f"{task.fingerprint}.aisle"
+        record, contents = self._outcome(task, checkpoint)
+        for name, content in contents.items():
+            if self.here:
+                self.files.write(name, content)
+            else:
+                report.contents[name] = content
+        report.records.append(record)
+        checkpoint.unlink(missing_ok=True)
+
+    def _outcome(self, task: Task, checkpoint: Path) -> tuple[Record, dict[str, bytes]]:
+        dump = self.work / "dumps" / f"{task.fingerprint}.txt"
+        began, started = time.perf_counter(), time.time()
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+
+        def record(status: str, **known: Any) -> Record:
+            return Record(
+                fingerprint=task.fingerprint, status=status, seconds=time.perf_counter() - began,
+                started=started, worker=worker, **known,
+            )  # fmt: skip
+
+        def failed(fault: str, where: str) -> tuple[Record, dict[str, bytes]]:
+            said = record("failed", fault=fault, traceback=where[-_TRACEBACK:])
+            return said, {f"{task.fingerprint}.result": encode(said, None)}
+
+        overrun = _read(dump) if task.limits.seconds is not None else ""
+        if overrun:
+            dump.unlink(missing_ok=True)
+            return failed(f"it took longer than its limit of {task.limits.seconds:g} s", overrun)
+        contents: dict[str, bytes] = {}
+        try:
+            with bounded(task.limits, dump):
+                outcome = self._call(task, checkpoint)
+                file = f"{task.fingerprint}.nc" if outcome.tree is not None else ""
+                if outcome.tree is not None:
+                    contents[file] = netcdf(outcome.tree(), self.work)
+            said = record("done", values=outcome.values, file=file)
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                raise
+            memory = task.limits.memory
+            over = f" (its limit is {memory:,} bytes)" if memory is not None else ""
+            note = over if isinstance(error, MemoryError) else ""
+            return failed(_line(error) + note, traceback.format_exc())
+        try:
+            contents[f"{task.fingerprint}.result"] = encode(said, outcome.value)
+        except Exception as error:
+            return failed(f"its result cannot be pickled: {_line(error)}", traceback.format_exc())
+        return said, contents
+
+    def _call(self, task: Task, checkpoint: Path) -> Outcome:
+        if task.kind in {"fit", "sample"}:
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        call = Call(
+            task=task,
+            options=task.options,
+            data=self.study.data_of(task),
+            threads=self.threads,
+            checkpoint=checkpoint,
+        )
+        return kind_of(task.kind).run(call)
+
+
+# --- which task is running, in a file that outlives its process ---------------------------------
+
+_FORMAT = struct.Struct("<qd")
+
+
+class Mark:
+    """Which task a process is at, written where others can read it after its death.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+
+    def set(self, index: int) -> None:
+        """Write the task's number; -1 for none."""
+        os.pwrite(self._handle, _FORMAT.pack(index, time.time()), 0)
+
+
+def read_mark(path: Path) -> tuple[int, float] | None:
+    """Return the number of the task that a process is or was at, and since when, if any."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if len(content) != _FORMAT.size:
+        return None
+    index, since = _FORMAT.unpack(content)
+    return None if index < 0 else (index, since)
+
+
+# --- a worker process ---------------------------------------------------------------------------
+
+# What this process works on, and its mark: put there when it starts.
+_at: dict[str, Any] = {}
+
+
+def enter(shipment: Path, mark: Path, parent: int) -> None:
+    """Start a worker process."""
+    # Ctrl-C reaches every process of a terminal; what happens then is for the driver to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    _at["path"], _at["mark"] = shipment, Mark(mark)
+
+
+def perform(indices: Sequence[int]) -> Report:
+    """Run tasks in a worker process."""
+    if "session" not in _at:
+        _at["session"] = load(_at["path"]).unpack()
+    report: Report = _at["session"].run(indices, _at["mark"])
+    return report
+
+
+def perform_shipped(shipment: Shipment, indices: Sequence[int]) -> Report:
+    """Run tasks in a process that was not started for this study."""
+    with _unpacking:
+        if _at.get("name") != shipment.name:
+            _at["session"], _at["name"] = shipment.unpack(), shipment.name
+        session: Session = _at["session"]
+    return session.run(indices)
+
+
+_unpacking = threading.Lock()
+
+
+def _follow(parent: int) -> None:
+    """End this process when its parent is no more: one that was killed tells nobody."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}".rstrip(": ")
+
+
+def _read(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return path.read_text(encoding="utf-8", errors="replace")
+    return ""

@@ -1,0 +1,77 @@
+"""Work for the tests: functions that processes import by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def draw(x, rng):
+    """Something random, to the last bit."""
+    return {"x": x, "mean": float(rng.standard_normal(1000).mean()), "first": float(rng.random())}
+
+
+def square(x):
+    return x * x
+
+
+def trivial(x):
+    return x
+
+
+def counted(x, folder):
+    """Note every time it is run."""
+    handle = os.open(Path(folder) / f"runs-{x}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(handle, b"x")
+    os.close(handle)
+    return x
+
+
+def slowly(x, folder, seconds=0.05):
+    counted(x, folder)
+    time.sleep(seconds)
+    return x
+
+
+def runs(folder):
+    """How often each task of `counted` was begun."""
+    return {int(p.name[5:]): p.stat().st_size for p in Path(folder).glob("runs-*")}
+
+
+def misbehave(how, folder="."):
+    if how == "raise":
+        raise ArithmeticError("no such number")
+    if how == "exit":
+        raise SystemExit("enough")
+    if how == "hang":
+        while True:
+            pass
+    if how == "memory":
+        return float(np.ones(10**9).sum())
+    if how == "unpicklable":
+        return (i for i in range(3))
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "kill once":
+        mark = Path(folder) / "killed"
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return how
+
+
+def spin(seconds):
+    """Use a core for so many seconds of its time."""
+    until = time.process_time() + seconds
+    total = 0
+    while time.process_time() < until:
+        total += 1
+    return seconds
+
+
+def mean_of(data, k):
+    return float(data[k::10].mean())
