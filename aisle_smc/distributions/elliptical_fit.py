@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -9,13 +10,13 @@ import numpy as np
 from aisle_smc.arrays import Floats
 from aisle_smc.distributions.elliptical import fit_elliptical
 from aisle_smc.distributions.mixture import Mixture
-from aisle_smc.distributions.mixture_fit import better, halves, thinned
+from aisle_smc.distributions.mixture_fit import Half, better, halves, thinned
 from aisle_smc.distributions.moments import shrunk_moments, tempered, whiten
 from aisle_smc.distributions.protocol import check_draw, read_weighted, without_copies
 from aisle_smc.distributions.splitting import split
 from aisle_smc.distributions.student_em import Parts, em, join, one_part, share_out
 
-__all__ = ["fit_elliptical_mixture"]
+__all__ = ["fit_elliptical_mixture", "grown_elliptical"]
 
 DOUBLINGS = 2
 
@@ -48,23 +49,27 @@ def fit_elliptical_mixture(x: Floats, weights: Floats, rng: np.random.Generator)
     x, w = without_copies(x, w)
     w = tempered(w, x.shape[1] + 1.0)
     one, other = halves(*thinned(x, w, rng), rng) if x.shape[0] >= 4 else ((x, w), (x, w))
-    best, score = None, None
+    return grown_elliptical(one, other, rng).fit(x, w)
+
+
+def grown_elliptical(one: Half, other: Half, rng: np.random.Generator) -> Mixture:
+    """Fit a mixture to one half of the points, its number of parts chosen with the other half."""
+    best = Mixture(weights=np.ones(1), parts=(fit_elliptical(*one),))
+    score = best.log_density(other[0])
     for start in _doubled(*one, rng):
         found = start.fit(*one)
         new = found.log_density(other[0])
-        if score is not None and not better(new, score, other[1]):
+        if not better(new, score, other[1]):
             break
         best, score = found, new
-    assert best is not None
-    return best.fit(x, w)
+    return best
 
 
-def _doubled(x: Floats, w: Floats, rng: np.random.Generator) -> list[Mixture]:
-    """Return mixtures of one, two and four parts to start from, those that can be had."""
+def _doubled(x: Floats, w: Floats, rng: np.random.Generator) -> Iterator[Mixture]:
+    """Yield mixtures of two and four parts to start from, those that can be had."""
     mean, root = shrunk_moments(x, w)
     z = whiten(x, mean, root)
     parts = em(z, w, one_part(z, w))
-    found = [Mixture(weights=np.ones(1), parts=(fit_elliptical(x, w),))]
     for _ in range(DOUBLINGS):
         share = share_out(z, w, parts).share
         pieces: list[Parts] = []
@@ -81,5 +86,4 @@ def _doubled(x: Floats, w: Floats, rng: np.random.Generator) -> list[Mixture]:
         for c in share:
             own = c > 0.0
             members.append(fit_elliptical(x[own], c[own] / c[own].sum()))
-        found.append(Mixture(weights=share.sum(axis=1) / share.sum(), parts=tuple(members)))
-    return found
+        yield Mixture(weights=share.sum(axis=1) / share.sum(), parts=tuple(members))

@@ -8,7 +8,7 @@ import numpy as np
 
 from aisle_smc.arrays import Floats
 from aisle_smc.distributions.dependence import dependent_blocks
-from aisle_smc.distributions.mixture_fit import fit_mixture
+from aisle_smc.distributions.mixture_fit import Half, fit_mixture, grown_mixture
 from aisle_smc.distributions.protocol import (
     Distribution,
     check_draw,
@@ -16,7 +16,7 @@ from aisle_smc.distributions.protocol import (
     read_weighted,
 )
 
-__all__ = ["Independent", "fit_independent"]
+__all__ = ["Independent", "fit_independent", "grown_independent"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,14 +91,14 @@ class Independent:
         x = read_points(x, self.dim)
         total = np.zeros(x.shape[0])
         for part, block in zip(self.parts, self.blocks, strict=True):
-            total += part.log_density(np.ascontiguousarray(x[:, list(block)]))
+            total += part.log_density(columns(x, block))
         return total
 
     def fit(self, x: Floats, weights: Floats) -> Independent:
         """Return the same blocks with each part refitted to its own coordinates."""
         x, w = read_weighted(x, weights, self.dim)
         parts = tuple(
-            part.fit(np.ascontiguousarray(x[:, list(block)]), w)
+            part.fit(columns(x, block), w)
             for part, block in zip(self.parts, self.blocks, strict=True)
         )
         return replace(self, parts=parts)
@@ -135,5 +135,22 @@ def fit_independent(x: Floats, weights: Floats, rng: np.random.Generator) -> Ind
     check_draw(1, rng)
     x, w = read_weighted(x, weights)
     blocks = dependent_blocks(x, w)
-    parts = tuple(fit_mixture(np.ascontiguousarray(x[:, list(b)]), w, rng) for b in blocks)
+    parts = tuple(fit_mixture(columns(x, block), w, rng) for block in blocks)
     return Independent(parts=parts, blocks=blocks)
+
+
+def grown_independent(
+    one: Half, other: Half, rng: np.random.Generator, blocks: tuple[tuple[int, ...], ...]
+) -> Independent:
+    """Fit a product over blocks to one half of the points, its parts chosen with the other."""
+    (x, w), (held_x, held_w) = one, other
+    parts = tuple(
+        grown_mixture((columns(x, block), w), (columns(held_x, block), held_w), rng)
+        for block in blocks
+    )
+    return Independent(parts=parts, blocks=blocks)
+
+
+def columns(x: Floats, block: tuple[int, ...]) -> Floats:
+    """Return the coordinates of a block, shape (n, k)."""
+    return np.ascontiguousarray(x[:, list(block)])

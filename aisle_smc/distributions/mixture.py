@@ -162,6 +162,8 @@ class Mixture:
         w = tempered(w, self.dim + 1.0)
         if all(isinstance(part, StudentT) for part in self.parts):
             return self._fit_student(x, w)
+        if len(self.parts) == 1:
+            return replace(self, parts=(self.parts[0].fit(x, w),))
         mixture, before = self, -math.inf
         for _ in range(EM_STEPS):
             log_p = mixture.log_densities(x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -22,7 +23,18 @@ from aisle_smc.distributions.student_em import (
     share_out,
 )
 
-__all__ = ["better", "fit_mixture", "halves", "thinned", "without_negligible"]
+__all__ = [
+    "Half",
+    "better",
+    "fit_mixture",
+    "grown_mixture",
+    "halves",
+    "thinned",
+    "without_negligible",
+]
+
+# Points and their weights, which sum to one.
+Half: TypeAlias = tuple[Floats, Floats]
 
 ROUNDS = 12
 # Structure is learnt from so many points at most; all of them are used once it is known.
@@ -51,9 +63,7 @@ def thinned(x: Floats, w: Floats, rng: np.random.Generator) -> tuple[Floats, Flo
     return x[chosen], times / ENOUGH_TO_GROW
 
 
-def halves(
-    x: Floats, w: Floats, rng: np.random.Generator
-) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+def halves(x: Floats, w: Floats, rng: np.random.Generator) -> tuple[Half, Half]:
     """Return the points in two random halves, each with weights that sum to one.
 
     They are dealt in pairs of decreasing weight, so that the few heaviest do not all fall into
@@ -105,15 +115,19 @@ def fit_mixture(
     x, w = read_weighted(x, weights)
     x, w = without_copies(*without_negligible(x, w))
     w = tempered(w, x.shape[1] + 1.0)
+    if x.shape[0] < 4 or most == 1:
+        mean, root = shrunk_moments(x, w)
+        z = whiten(x, mean, root)
+        return mixture_in_place(calibrated(z, w, em(z, w, one_part(z, w))), mean, root)
+    return grown_mixture(*halves(*thinned(x, w, rng), rng), rng, most=most).fit(x, w)
+
+
+def grown_mixture(one: Half, other: Half, rng: np.random.Generator, *, most: int = 64) -> Mixture:
+    """Fit a mixture to one half of the points, its number of parts chosen with the other half."""
+    x, w = one
     mean, root = shrunk_moments(x, w)
-    z = whiten(x, mean, root)
-    if z.shape[0] < 4 or most == 1:
-        parts = calibrated(z, w, em(z, w, one_part(z, w)))
-    else:
-        one, other = halves(*thinned(z, w, rng), rng)
-        parts = grow(*one, *other, root, rng, most)
-        parts = calibrated(z, w, em(z, w, parts))
-    return mixture_in_place(parts, mean, root)
+    z, held = whiten(x, mean, root), whiten(other[0], mean, root)
+    return mixture_in_place(grow(z, w, held, other[1], root, rng, most), mean, root)
 
 
 def grow(

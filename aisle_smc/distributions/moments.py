@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from aisle_kernels import covariances
 from aisle_kernels import student as kernels
 
 from aisle_smc.arrays import Floats
@@ -12,7 +13,6 @@ __all__ = [
     "effective_count",
     "inverse_root",
     "root_of",
-    "roots_of",
     "scale_of",
     "shrunk_moments",
     "tempered",
@@ -22,8 +22,6 @@ __all__ = [
 
 # Below this many effective points per dimension a covariance is drawn towards its diagonal.
 ENOUGH = 2.0
-# A conditional standard deviation is never less than this share of the marginal one.
-THINNEST = 1e-6
 
 
 def effective_count(w: Floats) -> float:
@@ -118,35 +116,9 @@ def root_of(covariance: Floats, scale: Floats) -> Floats:
         The Cholesky factor of the covariance, or of the nearest correlation matrix that has one:
         correlations are multiplied by ``1 - 10^-k`` with the largest `k` that will do.
     """
-    variance = np.diag(covariance)
-    sd = np.sqrt(np.maximum(variance, (THINNEST * scale) ** 2))
-    correlation = covariance / np.outer(sd, sd)
-    np.fill_diagonal(correlation, 1.0)
-    share = 0.0
-    for k in (14, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0):
-        try:
-            root = np.linalg.cholesky(correlation)
-        except np.linalg.LinAlgError:
-            root = np.zeros_like(correlation)
-        if np.diag(root).min() > 0.5 * THINNEST:
-            break
-        share = 10.0**-k
-        correlation *= 1.0 - share
-        np.fill_diagonal(correlation, 1.0)
-    return np.asarray(root * sd[:, None])
-
-
-def roots_of(covariances: Floats, scale: Floats) -> Floats:
-    """Return lower-triangular roots of covariances (k, d, d) as :func:`root_of` does."""
-    sd = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
-    try:
-        roots = np.linalg.cholesky(covariances)
-    except np.linalg.LinAlgError:
-        roots = np.zeros(covariances.shape)
-    thin = np.diagonal(roots, axis1=1, axis2=2) <= 2.0 * THINNEST * np.maximum(sd, scale)
-    for k in np.flatnonzero(thin.any(axis=1)):
-        roots[k] = root_of(covariances[k], scale)
-    return np.asarray(roots)
+    out = np.empty((1, *covariance.shape))
+    covariances.roots_of(covariance[None], scale, out)
+    return np.asarray(out[0])
 
 
 def scale_of(x: Floats, w: Floats) -> Floats:

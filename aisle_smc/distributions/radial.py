@@ -167,18 +167,17 @@ def _kernel_estimate(s: Floats, w: Floats, grid: Floats, scale: float, count: fl
     """Return a Gaussian kernel estimate on an even grid, of the most likely bandwidth."""
     step = grid[1] - grid[0]
     # Points go to the two nodes beside them, in proportion to their nearness.
-    at = (s - grid[0]) / step
-    inside = (at >= 0.0) & (at <= grid.size - 1)
-    at, w = at[inside], w[inside]
+    inside = (s >= grid[0]) & (s <= grid[-1])
+    at, w = (s[inside] - grid[0]) / step, w[inside]
     j = np.minimum(at.astype(np.int64), grid.size - 2)
     part = at - j
     mass = np.bincount(j, w * (1.0 - part), grid.size) + np.bincount(j + 1, w * part, grid.size)
-    gaps = np.subtract.outer(grid, grid)
+    gaps = step * np.arange(1.0 - grid.size, grid.size)
     best, best_score = np.zeros(grid.size), -math.inf
     for width in WIDTHS:
         h = max(width * scale * count**-0.2, 1.5 * step)
         kernel = np.exp(-0.5 * np.square(gaps / h)) / (h * math.sqrt(2.0 * math.pi))
-        density = kernel @ mass
+        density = np.convolve(kernel, mass, mode="valid")
         own = w / (h * math.sqrt(2.0 * math.pi))
         at_points = density[j] * (1.0 - part) + density[j + 1] * part
         without = np.maximum(at_points - own, 1e-3 * own) / (1.0 - np.minimum(w, 0.5))

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 
 from aisle_smc.arrays import Floats
 from aisle_smc.distributions.dependence import dependent_blocks
-from aisle_smc.distributions.elliptical_fit import fit_elliptical_mixture
-from aisle_smc.distributions.independent import fit_independent
+from aisle_smc.distributions.elliptical_fit import grown_elliptical
+from aisle_smc.distributions.independent import grown_independent
 from aisle_smc.distributions.mixture_fit import (
+    Half,
     better,
     fit_mixture,
+    grown_mixture,
     halves,
     thinned,
     without_negligible,
 )
+from aisle_smc.distributions.moments import tempered
 from aisle_smc.distributions.protocol import (
     Distribution,
     check_draw,
@@ -31,7 +35,7 @@ __all__ = ["fit_proposal"]
 # Dimensions up to which a triangular map is tried.
 FEW = 30
 
-Fit: TypeAlias = Callable[[Floats, Floats, np.random.Generator], Distribution]
+Fit: TypeAlias = Callable[[Half, Half, np.random.Generator], Distribution]
 
 
 def fit_proposal(
@@ -43,9 +47,10 @@ def fit_proposal(
 ) -> tuple[Distribution, tuple[tuple[str, float], ...]]:
     r"""Fit the family of proposals that predicts held-out points best.
 
-    Every family is fitted to one half of the points and scored on the other by
-    :math:`\sum_i w_i \log q(x_i)`, an estimate of :math:`-\mathrm{KL}(\pi \| q)` up to a constant.
-    The winner is fitted to all points.
+    Every family is fitted to one half of the points and scored on the other, which also says how
+    many parts a mixture should have, by :math:`\sum_i w_i \log q(x_i)`, an estimate of
+    :math:`-\mathrm{KL}(\pi \| q)` up to a constant.  The winner, its structure kept, is fitted to
+    all points.
 
     Parameters
     ----------
@@ -94,29 +99,36 @@ def fit_proposal(
     x, w = without_copies(*without_negligible(x, w))
     if x.shape[0] < 8:
         return fit_mixture(x, w, rng, most=1), ()
+    w = tempered(w, x.shape[1] + 1.0)
     one, other = halves(*thinned(x, w, rng), rng)
-    families = _families(*one)
+    families = _families(x, w)
     if among is not None:
         kept = {name: fit for name, fit in families.items() if name in among}
         families = kept or families
-    scores = [fit(*one, rng).log_density(other[0]) for fit in families.values()]
+    fits = [fit(one, other, rng) for fit in families.values()]
+    scores = [q.log_density(other[0]) for q in fits]
     best = 0
     for j, score in enumerate(scores):
         if better(score, scores[best], other[1]):
             best = j
-    chosen = list(families.values())[best]
     means = [float(other[1] @ score) for score in scores]
-    return chosen(x, w, rng), tuple(zip(families, means, strict=True))
+    return fits[best].fit(x, w), tuple(zip(families, means, strict=True))
 
 
 def _families(x: Floats, w: Floats) -> dict[str, Fit]:
     """Return the families worth trying, the ones to prefer first."""
-    families: dict[str, Fit] = {"student-t mixture": fit_mixture}
+    families: dict[str, Fit] = {"student-t mixture": grown_mixture}
     if x.shape[1] == 1:
         return families
-    families["elliptical"] = fit_elliptical_mixture
-    if len(dependent_blocks(x, w)) > 1:
-        families["independent blocks"] = fit_independent
+    families["elliptical"] = grown_elliptical
+    blocks = dependent_blocks(x, w)
+    if len(blocks) > 1:
+        families["independent blocks"] = partial(grown_independent, blocks=blocks)
     if x.shape[1] <= FEW:
-        families["triangular"] = fit_triangular
+        families["triangular"] = _triangular
     return families
+
+
+def _triangular(one: Half, other: Half, rng: np.random.Generator) -> Distribution:
+    """Fit a triangular map to one half of the points; its complexity is not held out for."""
+    return fit_triangular(*one, rng)

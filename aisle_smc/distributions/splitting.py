@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aisle_smc.arrays import Floats
-from aisle_smc.distributions.moments import effective_count, roots_of, shrunk_moments, whiten
+from aisle_smc.distributions.moments import effective_count, root_of, shrunk_moments, whiten
 from aisle_smc.distributions.student_em import Parts, calibrated, em, start
 
 __all__ = ["merged", "nearest", "split"]
@@ -206,6 +206,6 @@ def merged(parts: Parts, i: int, j: int) -> Parts:
     return Parts(
         weights=np.array([w.sum()]),
         location=mean[None, :],
-        root=roots_of(scatter[None], np.sqrt(np.diag(scatter))),
+        root=root_of(scatter, np.sqrt(np.diag(scatter)))[None],
         df=np.exp(p @ np.log(parts.df[[i, j]]))[None],
     )
