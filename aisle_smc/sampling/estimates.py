@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aisle_smc.particles import Particles
+from aisle_smc.sampling.frozen import Judged
 from aisle_smc.tempering.fits import tail_shape
 
 __all__ = ["Estimate", "replicated"]
@@ -28,12 +29,26 @@ class Estimate:
         Shape of the tail of the weights; NaN where it has no meaning.
     even : bool
         Whether no weight stands out, so that the shape does not matter.
+    dominated : bool
+        Whether one weight makes more than a fifth of their variance.
     """
 
     log_evidence: float
     error: float
     khat: float = math.nan
     even: bool = False
+    dominated: bool = False
+
+    @classmethod
+    def of_draws(cls, found: Judged) -> Estimate:
+        """Return the estimate by independent draws, from what their weights say."""
+        return cls(
+            log_evidence=found.log_evidence,
+            error=found.error,
+            khat=found.khat,
+            even=found.even,
+            dominated=found.dominated,
+        )
 
 
 def replicated(replicates: Sequence[Particles]) -> Estimate | None:

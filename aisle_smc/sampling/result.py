@@ -273,6 +273,11 @@ class SampleResult:
                 f"k-hat {self.khat:.2f} says that the old draws do not cover the new posterior: "
                 "sample it afresh"
             )
+        if self.estimates[self.method].dominated and self.khat < VARIANCE:
+            doubts.append(
+                "one draw makes more than a fifth of the variance of the weights: the error rests "
+                "on it and may be too small"
+            )
         drawn = self.estimates.get("draws")
         heavy = drawn is not None and not (drawn.even or drawn.khat < 0.7)
         if heavy and not self._session.proper:

@@ -90,16 +90,13 @@ def reweighted(
         prior=given,
         log_density=log_likelihood + log_prior,
     )
-    estimate = Estimate(
-        log_evidence=found.log_evidence, error=found.error, khat=found.khat, even=found.even
-    )
     return replace(
         result,
         posterior=draws,
         log_evidence=found.log_evidence,
         log_evidence_error=found.error,
         method="reweighted",
-        estimates={"reweighted": estimate},
+        estimates={"reweighted": Estimate.of_draws(found)},
         khat=found.khat,
         log_likelihood=log_likelihood,
         _log_w=log_w,

@@ -311,10 +311,7 @@ class Session:
         found: dict[str, Estimate] = {}
         drawn = self.drawn or self.earlier
         if drawn is not None:
-            one = judge(drawn[1].log_w)
-            found["draws"] = Estimate(
-                log_evidence=one.log_evidence, error=one.error, khat=one.khat, even=one.even
-            )
+            found["draws"] = Estimate.of_draws(judge(drawn[1].log_w))
         other = replicated(self.replicates)
         if other is not None:
             found["replicates"] = other

@@ -192,6 +192,15 @@ def test_words_for_tails(result, khat, even, words):
     assert changed.trusted is (even or khat < 0.5)
 
 
+def test_words_for_one_draw_that_makes_the_error(result):
+    estimate = replace(result.estimates["draws"], dominated=True)
+    for method in ("draws", "reweighted"):
+        changed = replace(result, khat=0.2, method=method, estimates={method: estimate})
+        assert "one draw makes more than a fifth of the variance of the weights" in repr(changed)
+        assert not changed.trusted
+    assert not result.estimates["draws"].dominated
+
+
 def test_words_for_estimates_that_disagree(result):
     draws = result.estimates["draws"]
     other = replace(draws, log_evidence=draws.log_evidence + 1.0, error=0.05)

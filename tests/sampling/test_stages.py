@@ -155,6 +155,44 @@ def test_heavy_tails_that_matter_are_told_from_those_that_do_not(shape):
     assert all(one.even and one.reliable and one.calibrated for one in ending)
 
 
+def test_one_weight_that_makes_the_variance_is_seen_where_the_shape_is_not():
+    rng = np.random.default_rng(5)
+    light = [rng.uniform(0.5, 1.5, size=4000) for _ in range(20)]
+    for w in light:
+        found = judge(np.log(w))
+        assert found.calibrated
+        assert not found.dominated
+        # The sum of squares is 4000/12; a weight of 15 makes a share 0.37 of it with its own.
+        w[17] = 15.0
+        found = judge(np.log(w))
+        assert found.largest == pytest.approx(196.0 / (196.0 + 4000.0 / 12.0), rel=0.1)
+        assert found.khat < 0.5
+        assert found.reliable
+        assert found.dominated
+        assert not found.calibrated
+    # Weights that have a variance and more: none of 16 000 dominates.
+    assert not any(judge(-0.2 * np.log(rng.random(16_000))).dominated for _ in range(20))
+
+
+def test_draws_go_on_while_one_of_them_makes_the_error(monkeypatch):
+    """A narrow bump that one draw of the first look has hit."""
+
+    def spiked(x):
+        return quadratic(x) + np.where(np.abs(x - spike).max(axis=1) < 1e-9, 3.0, 0.0)
+
+    spike = np.full(2, np.inf)
+    _, plain = last(frozen(100.0), stream(1))
+    assert plain.n == 100 * FIRST
+    spike = plain.x[0].z[np.argmax(plain.x[0].log_ratio)]
+    monkeypatch.setattr("aisle_smc.sampling.frozen.SECOND_LOOK", 1000)
+    stage = frozen(100.0)
+    ev = evaluator(spiked, ("a", "b"), PROBE)
+    stage = replace(stage, posterior=replace(stage.posterior, evaluator=ev))
+    _, particles = last(stage, stream(1))
+    assert judge(particles.log_w[: plain.n]).dominated
+    assert particles.n >= 1000
+
+
 # --- frozen draws --------------------------------------------------------------------------------
 
 
