@@ -14,9 +14,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from aisle_smc.divergences import Coefficients, Divergence, coefficients, reparametrise_score
+from aisle_smc.divergences import Divergence, coefficients, reparametrise_score
 from aisle_smc.divergences.frameworks import log_sum_exp
-from aisle_smc.neural.rows import Normalised, Rows, is_heavy, log_complement, normalised
+from aisle_smc.neural.rows import Normalised, Rows, is_heavy, log_complement, normalised, rows_of
 
 __all__ = [
     "ciwae",
@@ -49,17 +49,17 @@ __all__ = [
 
 def divergence_path(log_w: Tensor, *, divergence: Divergence) -> Rows:
     r"""AISLE by paths: :math:`a = W y f''(y)` with ``y = K W``."""
-    return _rows(coefficients(log_w.double(), divergence))
+    return rows_of(coefficients(log_w.double(), divergence))
 
 
 def divergence_score(log_w: Tensor, *, divergence: Divergence, baseline: bool) -> Rows:
     r"""AISLE by scores: :math:`b = W (f'(y) - f(y) / y)`, f normalised by the baseline."""
-    return _rows(coefficients(log_w.double(), divergence, path=False, baseline=baseline))
+    return rows_of(coefficients(log_w.double(), divergence, path=False, baseline=baseline))
 
 
 def divergence_score_dreg(log_w: Tensor, *, divergence: Divergence) -> Rows:
     r"""Paths with the mean of the scores: :math:`a = (1 - W) W y f''(y)`."""
-    return _rows(reparametrise_score(log_w.double(), divergence))
+    return rows_of(reparametrise_score(log_w.double(), divergence))
 
 
 def vae(log_w: Tensor) -> Rows:
@@ -104,21 +104,30 @@ def rws_dreg_norm(log_w: Tensor) -> Rows:
 
 
 def vr(log_w: Tensor, *, alpha: float) -> Rows:
-    r"""Variational Renyi bound: :math:`a = v \propto w^{1 - \alpha}`, ``b = -v``."""
+    r"""Variational Renyi bound: :math:`a = v \propto w^{1 - \alpha}`, ``b = -v``.
+
+    Alpha is that of Li and Turner: the order of the divergence is ``1 - alpha``.
+    """
     p, log_v = _tilted(log_w, alpha)
     v = torch.exp(log_v)
     return p.rows(theta=v, path=v, score=-v)
 
 
 def vr_dreg(log_w: Tensor, *, alpha: float) -> Rows:
-    r"""Renyi bound doubly reparametrised: :math:`a = \alpha v + (1 - \alpha) v^2`."""
+    r"""Renyi bound doubly reparametrised: :math:`a = \alpha v + (1 - \alpha) v^2`.
+
+    Alpha as for :func:`vr`; the weights v have sum one.
+    """
     p, log_v = _tilted(log_w, alpha)
     v = torch.exp(log_v)
     return p.rows(theta=v, path=v * (alpha + (1.0 - alpha) * v))
 
 
 def vr_score(log_w: Tensor, *, alpha: float) -> Rows:
-    r"""Renyi bound by scores: :math:`b = l - l_{-k} - v_k`, the bound less that of the others."""
+    r"""Renyi bound by scores: :math:`b = l - l_{-k} - v_k`, the bound less that of the others.
+
+    Alpha as for :func:`vr`.
+    """
     p, log_v = _tilted(log_w, alpha)
     v = torch.exp(log_v)
     if alpha == 1.0:
@@ -129,7 +138,10 @@ def vr_score(log_w: Tensor, *, alpha: float) -> Rows:
 
 
 def cubo(log_w: Tensor, *, n: float) -> Rows:
-    r"""Minus :math:`E_q[w^n]`: :math:`a = -n w^n / K`, ``b = -a``; not free of scale."""
+    r"""Minus :math:`E_q[w^n]`: :math:`a = -n w^n / K`, ``b = -a``; not free of scale.
+
+    n is the order of the divergence.
+    """
     p = normalised(log_w)
     a = -n * _power(p, n)
     return p.rows(path=a, score=-a)
@@ -235,17 +247,6 @@ def piwae(log_w: Tensor, *, groups: int) -> Rows:
     """Proposal by the mean bound of groups, model by the bound of all particles."""
     found = grouped(log_w, rule=iwae, groups=groups)
     return replace(found, theta=found.weights)
-
-
-def _rows(found: Coefficients) -> Rows:
-    return Rows(
-        theta=found.weights,
-        path=found.path,
-        score=found.score,
-        log_evidence=found.log_evidence,
-        weights=found.weights,
-        degenerate=found.degenerate,
-    )
 
 
 def _positive(log_w: Tensor, what: str) -> Normalised:

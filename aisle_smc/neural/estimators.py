@@ -47,7 +47,6 @@ __all__ = [
     "Formula",
     "Rows",
     "Single",
-    "bounded_ratio",
     "estimator",
     "grouped",
 ]
@@ -97,7 +96,7 @@ def estimator(name: str, **parameters: object) -> Formula:
     return make(key, **parameters)
 
 
-def bounded_ratio(divergence: Divergence) -> bool:
+def _bounded_ratio(divergence: Divergence) -> bool:
     """Say whether ``y f''(y)`` is bounded as y goes to zero, as far as that is known."""
     order = getattr(divergence, "order", -math.inf)
     return isinstance(divergence, JensenShannon) or order >= 1.0
@@ -149,7 +148,7 @@ def _aisle_f(name: str, divergence: Divergence) -> Formula:
         rule=c.divergence_path,
         parameters=(("divergence", divergence),),
         needs_path=True,
-        bounded=bounded_ratio(divergence),
+        bounded=_bounded_ratio(divergence),
     )
 
 
@@ -179,7 +178,7 @@ def _aisle_alpha_score_dreg(name: str, order: float) -> Formula:
         rule=c.divergence_score_dreg,
         parameters=(("divergence", divergence),),
         needs_path=True,
-        bounded=bounded_ratio(divergence),
+        bounded=_bounded_ratio(divergence),
         single=Single.ZERO,
     )
 

@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aisle_smc.divergences import KL, Divergence, Stabiliser
+from aisle_smc.divergences import KL, Divergence, JensenShannon, Stabiliser
 from aisle_smc.divergences import off_policy as coefficients
 from aisle_smc.neural.ascent import Form, LogJoint, ascend
-from aisle_smc.neural.estimators import bounded_ratio
 from aisle_smc.neural.paths import conditioned, replay
-from aisle_smc.neural.rows import Rows
+from aisle_smc.neural.rows import Rows, rows_of
 from aisle_smc.neural.steps import Step
 
 __all__ = ["off_policy"]
@@ -123,16 +122,11 @@ def off_policy(
             path=path,
             baseline=baseline,
         )
-        return Rows(
-            theta=found.weights,
-            path=found.path,
-            score=found.score,
-            log_evidence=found.log_evidence,
-            weights=found.weights,
-            degenerate=found.degenerate,
-        )
+        return rows_of(found)
 
-    form = Form(path=path, score=not path, coupled=False, bounded=bounded_ratio(chosen))
+    # The ratio of both coefficients is u f''(u), and off the policy u is not at most K.
+    bounded = isinstance(chosen, KL | JensenShannon)
+    form = Form(path=path, score=not path, coupled=False, bounded=bounded)
     draws = replay(q, z) if path else z.detach()
     found = ascend(log_joint, q, draws, x, form, weigh)
     return Step(

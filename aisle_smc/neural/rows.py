@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from aisle_smc.divergences import Coefficients
 from aisle_smc.divergences.frameworks import log_mean_exp, log_sum_exp, log_weights
 
-__all__ = ["Normalised", "Rows", "is_heavy", "log_complement", "normalised"]
+__all__ = ["Normalised", "Rows", "is_heavy", "log_complement", "normalised", "rows_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,18 @@ class Rows:
         """Path over theta coefficient, shape (K, ...); zero where the latter is."""
         absent = self.theta == 0.0
         return torch.where(absent, 0.0, self.path / torch.where(absent, 1.0, self.theta))
+
+
+def rows_of(found: Coefficients) -> Rows:
+    """Return the coefficients of a divergence as a row; theta has the weights."""
+    return Rows(
+        theta=found.weights,
+        path=found.path,
+        score=found.score,
+        log_evidence=found.log_evidence,
+        weights=found.weights,
+        degenerate=found.degenerate,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

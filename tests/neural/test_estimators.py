@@ -10,25 +10,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from aisle_smc.divergences import KL, Alpha, ChiSquare, JensenShannon, TailAdaptive  # noqa: E402
+from aisle_smc.divergences import KL, Alpha, ChiSquare, TailAdaptive  # noqa: E402
 from aisle_smc.neural import ESTIMATORS, estimator, grouped  # noqa: E402
 from aisle_smc.neural.formulas import Formula, Single  # noqa: E402
 from aisle_smc.neural.rows import log_complement, normalised  # noqa: E402
+from tests.oracles.estimators import PARAMETERS  # noqa: E402
 
-PARAMETERS = {
-    "aisle-alpha": {"order": 0.5},
-    "aisle-alpha-score": {"order": 0.5},
-    "aisle-alpha-score-dreg": {"order": 1.5},
-    "aisle-f": {"divergence": JensenShannon()},
-    "aisle-f-score": {"divergence": JensenShannon()},
-    "vr": {"alpha": 0.4},
-    "vr-iwae": {"alpha": 0.4},
-    "vr-dreg": {"alpha": 0.4},
-    "vr-score": {"alpha": 0.4},
-    "miwae": {"groups": 2},
-    "piwae": {"groups": 2},
-    "ciwae": {"beta": 0.3},
-}
 ALL = {name: estimator(name, **PARAMETERS.get(name, {})) for name in ESTIMATORS}
 # Infinite where a draw has target density zero, by what they estimate.
 NEED_SUPPORT = {

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 
 from aisle_smc.divergences import KL, Alpha, ChiSquare, ExclusiveKL, General, Hellinger  # noqa: E402
 from aisle_smc.neural import ESTIMATORS, estimator, grouped, off_policy, surrogate  # noqa: E402
+from tests.oracles.estimators import PARAMETERS as COMMON  # noqa: E402
 from tests.oracles.sinh_arcsinh import (  # noqa: E402
     PHI,
     THETA,
@@ -33,20 +34,7 @@ W = torch.exp(LOG_W)
 Z_HAT = W.mean()
 SHARE = W / W.sum()
 Y = K * SHARE
-PARAMETERS = {
-    "aisle-alpha": {"order": 0.5},
-    "aisle-alpha-score": {"order": 0.5},
-    "aisle-alpha-score-dreg": {"order": 1.5},
-    "aisle-f": {"divergence": KL()},
-    "aisle-f-score": {"divergence": KL()},
-    "vr": {"alpha": 0.4},
-    "vr-iwae": {"alpha": 0.4},
-    "vr-dreg": {"alpha": 0.4},
-    "vr-score": {"alpha": 0.4},
-    "miwae": {"groups": 7},
-    "piwae": {"groups": 7},
-    "ciwae": {"beta": 0.3},
-}
+PARAMETERS = {**COMMON, "miwae": {"groups": 7}, "piwae": {"groups": 7}}
 
 
 def ascents(chosen, e=E, *, log_joint=None):

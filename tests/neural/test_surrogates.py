@@ -32,22 +32,9 @@ from aisle_smc.neural import (  # noqa: E402
     surrogate,
 )
 from aisle_smc.neural.paths import replay  # noqa: E402
+from tests.oracles.estimators import PARAMETERS  # noqa: E402
 
 K, N, LATENT, PIXELS = 6, 4, 3, 5
-PARAMETERS = {
-    "aisle-alpha": {"order": 0.5},
-    "aisle-alpha-score": {"order": 0.5},
-    "aisle-alpha-score-dreg": {"order": 1.5},
-    "aisle-f": {"divergence": Hellinger()},
-    "aisle-f-score": {"divergence": Hellinger()},
-    "vr": {"alpha": 0.4},
-    "vr-iwae": {"alpha": 0.4},
-    "vr-dreg": {"alpha": 0.4},
-    "vr-score": {"alpha": 0.4},
-    "miwae": {"groups": 2},
-    "piwae": {"groups": 2},
-    "ciwae": {"beta": 0.3},
-}
 
 
 @pytest.fixture(autouse=True)
@@ -760,6 +747,20 @@ def test_off_policy_with_a_stabiliser_and_a_known_evidence():
         step.loss.backward()
         gradients.append(float(loc.grad))
     assert gradients[0] == pytest.approx(2.0 * gradients[1], rel=1e-12)
+
+
+def test_off_policy_coefficients_need_not_be_bounded_by_the_weights():
+    """A weight of 1e-52 where q has almost no density: chi-square multiplies it by 1e86."""
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        loc = torch.zeros((), dtype=dtype, requires_grad=True)
+        q = D.Normal(loc, torch.tensor(0.05, dtype=dtype))
+        z = torch.tensor([0.0, 1.0], dtype=dtype)
+        log_weights = torch.tensor([0.0, -120.0])
+        off_policy(z, log_weights, lambda z, x: -(z**2), q, divergence=ChiSquare()).loss.backward()
+        found.append(float(loc.grad))
+    assert abs(found[1]) > 1e30
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
 def test_what_off_policy_refuses():
