@@ -417,3 +417,73 @@ def test_bad_questions_are_refused():
         draws.select(np.ones(9, dtype=bool))
     with pytest.raises(DegenerateWeights):
         WeightedDraws(names="a", x=np.zeros((2, 1)), log_w=np.array([0.0, -np.inf])).select([1])
+
+
+# --- errors of averages --------------------------------------------------------------------------
+
+
+def both(x):
+    return np.stack([np.square(x[:, 0]), np.sin(x[:, 1])], axis=1)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_standard_errors_by_the_formulas(grouped):
+    n = 60
+    groups = np.random.default_rng(3).integers(0, 7, size=n) * 5 if grouped else None
+    x = np.random.default_rng(0).normal(size=(n, 2))
+    x[5] = np.nan
+    log_w = np.where(np.arange(n) == 5, -np.inf, 0.7 * np.nan_to_num(x[:, 0]))
+    draws = WeightedDraws(names=("a", "b"), x=x, log_w=log_w, groups=groups)
+    kept = np.arange(n) != 5
+    w = np.exp(log_w[kept]) / np.exp(log_w[kept]).sum()
+    apart = both(x[kept]) - w @ both(x[kept])
+    parts = {}
+    for i in range(n - 1):
+        key = i if groups is None else groups[kept][i]
+        parts[key] = parts.get(key, 0.0) + w[i] * apart[i]
+    expected = np.sqrt(sum(part**2 for part in parts.values()))
+    if grouped:
+        expected *= np.sqrt(len(parts) / (len(parts) - 1))
+    np.testing.assert_allclose(draws.standard_error(both), expected, rtol=1e-12)
+    one = draws.standard_error(lambda x: both(x)[:, 0])
+    assert one.shape == ()
+    assert float(one) == pytest.approx(expected[0], rel=1e-12)
+    error = draws.standard_error(lambda x: x)
+    assert draws.summary()["a"]["mcse_mean"] == pytest.approx(error[0], rel=1e-12)
+    np.testing.assert_allclose(draws.standard_error(lambda x: 1e200 * x), 1e200 * error)
+    part = draws.select(x[:, 0] > 0.0)
+    assert part.standard_error(both).shape == (2,)
+    assert (part.groups is None) is not grouped
+
+
+def test_standard_errors_are_those_of_repetitions():
+    """Under N(0.7, 1) the share below 0.7 is a half; the weights times it are bounded."""
+
+    def below(x):
+        return x[:, 0] < 0.7
+
+    runs = [tilted(400, seed) for seed in range(200)]
+    z = np.array([(r.expect(below) - 0.5) / r.standard_error(below) for r in runs])
+    assert 0.85 < np.sqrt(np.mean(z**2)) < 1.2
+    assert abs(z).max() < 5.0
+
+
+def test_draws_that_repeat_each_other_need_groups():
+    """Ten copies of each draw: the error by groups is that of the draws without copies."""
+    x = np.random.default_rng(1).normal(size=(300, 2))
+    alone = WeightedDraws(names=("a", "b"), x=x, log_w=0.7 * x[:, 0])
+    copies = {"x": np.repeat(x, 10, axis=0), "log_w": 0.7 * np.repeat(x[:, 0], 10)}
+    grouped = WeightedDraws(names=("a", "b"), **copies, groups=np.repeat(np.arange(300), 10))
+    naive = WeightedDraws(names=("a", "b"), **copies)
+    expected = alone.standard_error(both)
+    np.testing.assert_allclose(grouped.standard_error(both), expected, rtol=3e-3)
+    np.testing.assert_allclose(naive.standard_error(both), expected / np.sqrt(10.0), rtol=1e-9)
+
+
+def test_one_group_says_nothing_of_the_error():
+    draws = tilted(50, groups=np.zeros(50, dtype=int))
+    assert np.isnan(draws.standard_error(both)).all()
+    with pytest.raises(ValueError, match="groups must have shape"):
+        tilted(50, groups=np.zeros(49))
+    with pytest.raises(ValueError, match="one value for each of the 50 draws"):
+        tilted(50).standard_error(lambda x: x.mean(axis=0))

@@ -34,7 +34,7 @@ def assemble(
     elif sound:
         # An unbiased estimate that misses part of the posterior is too low, not too high.
         method = max(sound, key=lambda m: estimates[m].log_evidence)
-    points, log_w = session.points(method)
+    points, log_w, groups = session.points(method)
     chosen = estimates[method]
     space = session.posterior.space
     theta = space.draws(points.z)
@@ -50,6 +50,7 @@ def assemble(
         blobs=points.blobs,
         prior=request.prior,
         log_density=log_likelihood + log_prior,
+        groups=groups,
     )
     ev = session.posterior.evaluator
     return SampleResult(

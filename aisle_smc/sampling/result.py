@@ -137,6 +137,15 @@ class SampleResult:
         """Return the posterior mean of a function of all draws, (n, d) to (n, ...)."""
         return self.posterior.expect(f)
 
+    def standard_error(self, f: Callable[[Floats], Any]) -> Any:
+        """Return the Monte Carlo standard error of :meth:`expect`.
+
+        See :meth:`aisle_smc.weighted.WeightedDraws.standard_error`.  Replicates count as
+        independent samplers, each with its share of the evidence, and an exploration by its
+        islands.
+        """
+        return self.posterior.standard_error(f)
+
     def __getitem__(self, name: str) -> Floats:
         """Return the weighted draws of one parameter, shape (n,)."""
         return self.posterior[name]

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from aisle_kernels import weights as kernels
 
-from aisle_smc.arrays import Floats
+from aisle_smc.arrays import Floats, Integers
 from aisle_smc.distributions import Distribution
 from aisle_smc.moves import (
     Bridge,
@@ -325,19 +325,20 @@ class Session:
             )
         return found
 
-    def points(self, method: str) -> tuple[Points, Floats]:
-        """Return the posterior's weighted points by one method: points and log-weights."""
+    def points(self, method: str) -> tuple[Points, Floats, Integers | None]:
+        """Return the posterior's points by one method, their log-weights, and their groups."""
         if method == "draws":
             drawn = self.drawn or self.earlier
             assert drawn is not None
             particles = drawn[1]
-            return join(cast(tuple[Points, ...], particles.x)), particles.log_w
+            return join(cast(tuple[Points, ...], particles.x)), particles.log_w, None
         if method == "replicates":
             parts = [p.x.points for p in self.replicates]
             log_w = np.concatenate([p.log_w + p.log_z for p in self.replicates])
-            return join([p.without_scores() for p in parts]), log_w
+            groups = np.repeat(np.arange(len(parts)), [part.n for part in parts])
+            return join([p.without_scores() for p in parts]), log_w, groups
         pool, log_w = self._pooled()
-        return pool.points, log_w
+        return pool.points, log_w, pool.island
 
     def _pooled(self) -> tuple[Pool, Floats]:
         """Return the pool with its weights: the points of known density, where they suffice."""

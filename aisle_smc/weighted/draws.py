@@ -10,7 +10,6 @@ selected or drawn from it cannot be mistaken for an estimate of one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -21,11 +20,11 @@ from aisle_kernels import weights as kernels
 
 from aisle_smc.arguments import check_count
 from aisle_smc.arrays import Array, Floats, Integers
-from aisle_smc.errors import DegenerateWeights
 from aisle_smc.priors import Prior
 from aisle_smc.resampling import systematic
 from aisle_smc.streams import stream
 from aisle_smc.summary import Summary
+from aisle_smc.weighted.rows import per_draw, read_rows
 from aisle_smc.weighted.statistics import judge, quantiles, spread, summarise
 
 if TYPE_CHECKING:
@@ -56,6 +55,8 @@ class WeightedDraws:
         The prior of the parameters, for figures.
     log_density : ndarray, shape (n,), optional
         Unnormalised log-density of the posterior at each draw, in nats.
+    groups : ndarray of int, shape (n,), optional
+        Which independent sampler each draw comes from, where draws of one depend on each other.
 
     Raises
     ------
@@ -70,8 +71,7 @@ class WeightedDraws:
     Notes
     -----
     Weighted moments are consistent, with a bias of order ``1 / ess``.  Error bars are those of
-    importance sampling from independent draws; draws that Markov chains moved depend on one
-    another, and their errors can be larger.
+    importance sampling from independent draws, or with `groups` those of the spread between them.
 
     Examples
     --------
@@ -92,6 +92,7 @@ class WeightedDraws:
     blobs: Array | None = None
     prior: Prior | None = None
     log_density: Floats | None = None
+    groups: Integers | None = None
     _found: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -101,39 +102,15 @@ class WeightedDraws:
             raise ValueError(
                 f"names must differ; {twice!r} comes {names.count(twice)} times: rename one"
             )
-        x = _real("x", self.x)
-        if x.ndim != 2 or x.shape[1] != len(names):
-            raise ValueError(
-                f"x must have shape (n, {len(names)}), a row for each draw and a column for each "
-                f"of {', '.join(names) or 'no names'}; got shape {x.shape}; reshape it"
-            )
+        x, log_w = read_rows(names, self.x, self.log_w)
         n = x.shape[0]
-        log_w = _per_draw("log_w", self.log_w, n)
-        if n == 0:
-            raise ValueError("a sample needs at least one draw; got x of shape (0, d)")
-        if not kernels.largest(log_w) < math.inf:
-            i = int(np.flatnonzero(~(log_w < math.inf))[0])
-            raise ValueError(
-                f"log_w must be finite or -inf; log_w[{i}] is {log_w[i]}; correct the weight"
-            )
-        log_total = float(kernels.log_sum_exp(log_w))
-        if log_total == -math.inf:
-            raise DegenerateWeights(
-                f"a sample needs a draw of positive weight; all {n} log-weights are -inf", t=-1
-            )
-        log_w = log_w - log_total
-        bad = ~np.isfinite(x).all(axis=1) & (log_w > -math.inf)
-        if bad.any():
-            i = int(np.flatnonzero(bad)[0])
-            raise ValueError(
-                f"draws with weight must be finite; x[{i}] is {x[i]} with log-weight "
-                f"{self.log_w[i]}; give it the log-weight -inf to leave it out"
-            )
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "log_w", log_w)
         if self.log_density is not None:
-            object.__setattr__(self, "log_density", _per_draw("log_density", self.log_density, n))
+            object.__setattr__(self, "log_density", per_draw("log_density", self.log_density, n))
+        if self.groups is not None:
+            object.__setattr__(self, "groups", per_draw("groups", self.groups, n).astype(np.int64))
         if self.blobs is not None:
             blobs = np.asarray(self.blobs)
             if blobs.ndim == 0 or blobs.shape[0] != n:
@@ -246,14 +223,37 @@ class WeightedDraws:
         ValueError
             If `f` does not return one value for each draw.
         """
-        x, weights = self._weighted()
-        values = np.asarray(f(x))
-        if values.ndim == 0 or values.shape[0] != x.shape[0]:
-            raise ValueError(
-                f"f must return one value for each of the {x.shape[0]} draws on its first axis; "
-                f"it returned shape {values.shape}"
-            )
+        values, weights = self._values(f)
         return np.asarray(np.tensordot(weights, values, axes=1))
+
+    def standard_error(self, f: Callable[[Floats], Array]) -> Array:
+        r"""Return the Monte Carlo standard error of :meth:`expect`, in the units of `f`.
+
+        With the mean :math:`\bar f = \sum_i W_i f(x_i)` it is, for independent draws and for G
+        independent groups of draws,
+
+        .. math::
+
+            \sqrt{\sum_i W_i^2 (f(x_i) - \bar f)^2}, \qquad
+            \sqrt{\tfrac{G}{G - 1} \sum_g \bigl(\sum_{i \in g} W_i (f(x_i) - \bar f)\bigr)^2}.
+
+        Parameters
+        ----------
+        f : callable
+            As in :meth:`expect`; real values.
+
+        Notes
+        -----
+        The delta method for a ratio of two means.  It means what it says where the weights times
+        `f` have a variance, see `khat`.
+
+        References
+        ----------
+        Owen (2013), Monte Carlo theory, methods and examples, section 9.2.
+        """
+        values, weights = self._values(f)
+        mean = np.tensordot(weights, values, axes=1)
+        return np.asarray(spread(values, weights, mean, self._kept(self.groups))[1])
 
     def __getitem__(self, name: str) -> Floats:
         """Return the draws of one parameter, shape (n,); they are weighted by `weights`."""
@@ -323,6 +323,7 @@ class WeightedDraws:
             log_w=self.log_w[chosen],
             blobs=None if self.blobs is None else self.blobs[chosen],
             log_density=None if self.log_density is None else self.log_density[chosen],
+            groups=None if self.groups is None else self.groups[chosen],
         )
 
     # --- to people and other tools ---------------------------------------------------------------
@@ -332,16 +333,17 @@ class WeightedDraws:
 
         Notes
         -----
-        ``mcse_mean`` is the standard error of a self-normalised importance-sampling estimate,
-        ``sqrt(sum_i W_i^2 (x_i - mean)^2)``, and ``ess = (sd / mcse_mean)^2``: how many
-        independent draws of the posterior would know the mean as well.
+        ``mcse_mean`` is the :meth:`standard_error` of the mean, and ``ess = (sd / mcse_mean)^2``:
+        how many independent draws of the posterior would know the mean as well.
 
         References
         ----------
         Owen (2013), Monte Carlo theory, methods and examples, section 9.2.
         """
         if "summary" not in self._found:
-            self._found["summary"] = summarise(self.names, *self._weighted())
+            self._found["summary"] = summarise(
+                self.names, *self._weighted(), self._kept(self.groups)
+            )
         return self._found["summary"]  # type: ignore[no-any-return]
 
     def to_arviz(self, n: int | None = None, seed: int = 0) -> Any:
@@ -369,22 +371,20 @@ class WeightedDraws:
 
     def _weighted(self) -> tuple[Floats, Floats]:
         """Return the draws of positive weight and their weights: others may not be finite."""
-        weights = self.weights
-        kept = weights > 0.0
-        return (self.x, weights) if kept.all() else (self.x[kept], weights[kept])
+        return self._kept(self.x), self._kept(self.weights)
 
+    def _kept(self, rows: Any) -> Any:
+        """Return the rows of positive weight."""
+        kept = self.weights > 0.0
+        return rows if rows is None or kept.all() else rows[kept]
 
-def _real(what: str, value: Any) -> Floats:
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{what} must hold real numbers; got dtype {array.dtype}; convert it")
-    return np.asarray(array, dtype=np.float64)
-
-
-def _per_draw(what: str, value: Any, n: int) -> Floats:
-    array = _real(what, value)
-    if array.shape != (n,):
-        raise ValueError(
-            f"{what} must have shape ({n},), a number for each draw; got shape {array.shape}"
-        )
-    return np.ascontiguousarray(array)
+    def _values(self, f: Callable[[Floats], Array]) -> tuple[Array, Floats]:
+        """Return a function of the draws of positive weight, and these weights."""
+        x, weights = self._weighted()
+        values = np.asarray(f(x))
+        if values.ndim == 0 or values.shape[0] != x.shape[0]:
+            raise ValueError(
+                f"f must return one value for each of the {x.shape[0]} draws on its first axis; "
+                f"it returned shape {values.shape}"
+            )
+        return values, weights

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aisle_smc.arrays import Floats
+from aisle_smc.arrays import Floats, Integers
 from aisle_smc.summary import Row, Summary
 
 __all__ = ["judge", "quantiles", "shortest_interval", "spread", "summarise"]
@@ -19,32 +19,46 @@ COLUMNS = ("mean", "sd", "hdi_3%", "hdi_97%", "mcse_mean", "ess")
 HDI = 0.94
 
 
-def spread(x: Floats, weights: Floats, mean: Floats) -> tuple[Floats, Floats]:
+def spread(
+    x: Floats, weights: Floats, mean: Floats, groups: Integers | None = None
+) -> tuple[Floats, Floats]:
     """Return standard deviations, ``sqrt(sum W (x - mean)^2)``, and standard errors of the means.
 
     Parameters
     ----------
-    x : ndarray, shape (n, d)
+    x : ndarray, shape (n, ...)
         Finite.
     weights : ndarray, shape (n,)
         Normalised weights.
-    mean : ndarray, shape (d,)
+    mean : ndarray, shape (...)
         Their weighted mean.
+    groups : ndarray of int, shape (n,), optional
+        Independent groups that the rows come in; by default each row is independent.
 
     Returns
     -------
-    sd, error : ndarray, shape (d,)
-        The error is that of importance sampling, ``sqrt(sum W^2 (x - mean)^2)``.
+    sd, error : ndarray, shape (...)
+        The error is that of importance sampling, ``sqrt(sum W^2 (x - mean)^2)``, or that of a
+        ratio of means over G groups, ``sqrt(G / (G - 1) sum_g (sum_g W (x - mean))^2)``; NaN for
+        a single group.
 
     References
     ----------
     Owen (2013), Monte Carlo theory, methods and examples, section 9.2.
     """
-    away = np.abs(x - mean)
-    scale = away.max(axis=0)  # so that no square overflows
+    away = x - mean
+    scale = np.asarray(np.abs(away).max(axis=0))  # so that no square overflows
     scale[scale == 0.0] = 1.0
-    squares = (away / scale) ** 2
-    return scale * np.sqrt(weights @ squares), scale * np.sqrt(weights**2 @ squares)
+    away = away / scale
+    sd = scale * np.sqrt(np.tensordot(weights, away**2, axes=1))
+    if groups is None:
+        return sd, scale * np.sqrt(np.tensordot(weights**2, away**2, axes=1))
+    _, place = np.unique(groups, return_inverse=True)
+    count = int(place.max()) + 1
+    sums = np.zeros((count, *scale.shape))
+    np.add.at(sums, place, away * weights.reshape(-1, *[1] * scale.ndim))
+    factor = count / (count - 1) if count > 1 else math.nan
+    return sd, scale * np.sqrt(factor * np.sum(sums**2, axis=0))
 
 
 def quantiles(x: Floats, weights: Floats, levels: Floats) -> Floats:
@@ -75,10 +89,12 @@ def shortest_interval(values: Floats, weights: Floats, mass: float) -> tuple[flo
     return float(left[best]), float(right[best])
 
 
-def summarise(names: Sequence[str], x: Floats, weights: Floats) -> Summary:
+def summarise(
+    names: Sequence[str], x: Floats, weights: Floats, groups: Integers | None = None
+) -> Summary:
     """Return the table of weighted columns; see :meth:`WeightedDraws.summary`."""
     mean = weights @ x
-    sd, error = spread(x, weights, mean)
+    sd, error = spread(x, weights, mean, groups)
     rows = []
     for j, name in enumerate(names):
         low, high = shortest_interval(x[:, j], weights, HDI)

@@ -62,6 +62,26 @@ def test_the_posterior_and_its_weights(result):
         result["c"]
 
 
+def squares(x):
+    return np.square(x)
+
+
+def test_errors_of_averages_are_those_of_repetitions():
+    """Of 24 runs by each method, with the second moments known."""
+    var = 1.0 / (1.0 / toys.NOISE**2 + 1.0 / toys.SPREAD**2)
+    truth = TOY.mean**2 + var
+    drawn = [TOY.run(seed=seed) for seed in range(24)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "_proposal", lambda self: None)
+        options = {"n": 100, "evidence_error": 0.05}
+        repeated = [TOY.run(seed=seed, **options) for seed in range(24)]
+    for method, runs in (("draws", drawn), ("replicates", repeated)):
+        assert {r.method for r in runs} == {method}
+        z = np.array([(r.expect(squares) - truth) / r.standard_error(squares) for r in runs])
+        assert np.abs(z).max() < 4.0
+        assert 0.7 < np.sqrt(np.mean(z**2)) < 1.4
+
+
 def test_the_density_is_that_of_the_posterior(result):
     prior = result.posterior.prior
     expected = toys.normal_log_likelihood(result.x) + prior.log_density(result.x)
