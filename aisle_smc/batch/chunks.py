@@ -24,16 +24,13 @@ class Chunks:
     def __init__(self, tasks: Iterable[tuple[int, int]]) -> None:
         self._queue = deque(tasks)
         self._grid = dict(self._queue)
-        self._alone: deque[int] = deque()
         self._seconds: dict[int, float] = {}
 
     def __len__(self) -> int:
-        return len(self._queue) + len(self._alone)
+        return len(self._queue)
 
     def take(self, workers: int) -> Sequence[int]:
         """Return the next chunk: a quarter of a second of work, if the rest is enough for all."""
-        if self._alone:
-            return [self._alone.popleft()]
         grid = self._queue[0][1]
         seconds = self._seconds.get(grid)
         size = 1 if seconds is None else int(_SECONDS / max(seconds, 1e-6))
@@ -48,9 +45,6 @@ class Chunks:
         if indices:
             self._seconds[self._grid[indices[0]]] = seconds / len(indices)
 
-    def back(self, indices: Sequence[int], *, alone: bool = False) -> None:
-        """Take tasks back that did not run, to be handed out first: one by one if `alone`."""
-        if alone:
-            self._alone.extend(indices)
-        else:
-            self._queue.extendleft((index, self._grid[index]) for index in reversed(indices))
+    def back(self, indices: Sequence[int]) -> None:
+        """Take tasks back that did not run, to be handed out first."""
+        self._queue.extendleft((index, self._grid[index]) for index in reversed(indices))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import queue
 import time
+import warnings
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 from typing import Any
 
 from aisle_smc.batch.executors import Death, Ended, cores
@@ -18,6 +20,7 @@ __all__ = ["Cluster"]
 # Chunks under way for each thread: one at work, one on its way.
 _AHEAD = 2
 _PATIENCE = 30.0
+_LOST = Death("it was lost with its worker or the scheduler", None, lost=True)
 
 
 class Cluster:
@@ -63,6 +66,7 @@ class Cluster:
         self._shipped: Any = None
         self._number = 0
         self._lost: float | None = None
+        self._heard = time.monotonic()
         self._busy: dict[str, tuple[Any, Sequence[int]]] = {}
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._own: list[Any] = []
@@ -132,8 +136,7 @@ class Cluster:
     def submit(self, indices: Sequence[int]) -> None:
         """Give a chunk to the scheduler."""
         if self._shipped is None:
-            shipment = pack(self._session.token, self._session)
-            self._shipped = self._client.scatter(shipment, broadcast=True, hash=False)
+            self._shipped = self._ship()
         self._number += 1
         future = self._client.submit(
             perform_shipped,
@@ -143,6 +146,19 @@ class Cluster:
         )
         self._busy[future.key] = future, indices
         future.add_done_callback(self._done.put)
+
+    def _ship(self) -> Any:
+        """Send the shipment: the scheduler keeps it, and each worker fetches it once.
+
+        Data that is scattered lives on workers alone, and is lost with the last of them.
+        """
+        self._number += 1
+        shipment = pack(self._session.token, self._session)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph")
+            return self._client.submit(
+                _keep, shipment, key=f"shipment-{self._session.token}-{self._number}"
+            )
 
     def collect(self, timeout: float) -> list[Ended]:
         """Wait for a chunk to end, or to be lost with a worker or the scheduler.
@@ -160,6 +176,10 @@ class Cluster:
             futures.append(self._done.get(timeout=timeout))
             while True:
                 futures.append(self._done.get_nowait())
+        if futures:
+            self._heard = time.monotonic()
+        elif time.monotonic() - self._heard > _PATIENCE and not self._client.nthreads():
+            raise AisleError("the Dask cluster has no workers any more")
         return [self._ended(future) for future in futures if future.key in self._busy]
 
     def _without_scheduler(self, timeout: float) -> list[Ended]:
@@ -168,8 +188,7 @@ class Cluster:
         self._lost = now if self._lost is None else self._lost
         if now - self._lost > _PATIENCE or self._client.status == "closed":
             raise AisleError("the Dask scheduler is gone")
-        death = Death("the scheduler was lost", None)
-        lost = [Ended(indices, death=death) for _, indices in self._busy.values()]
+        lost = [Ended(indices, death=_LOST) for _, indices in self._busy.values()]
         self._busy, self._shipped = {}, None
         time.sleep(timeout)
         return lost
@@ -178,20 +197,15 @@ class Cluster:
         from distributed.scheduler import KilledWorker
 
         _, indices = self._busy.pop(future.key)
-        if future.status == "finished":
+        try:
             report: Report = future.result()
-            return Ended(indices, report=report)
-        if future.status in ("cancelled", "lost"):
-            self._shipped = None
-            return Ended(indices, death=Death("its chunk was cancelled", None))
-        error = future.exception()
-        if isinstance(error, KilledWorker):
-            # Dask has run the chunk on several workers, and each of them died.
-            suspect = indices[0] if len(indices) == 1 else None
-            return Ended(indices, death=Death("every worker that ran it died", suspect, True))
-        raise AisleError(
-            f"a worker cannot load the study: {type(error).__name__}: {error}"
-        ) from error
+        except (CancelledError, KilledWorker):
+            return Ended(indices, death=_LOST)
+        except Exception as error:
+            raise AisleError(
+                f"a worker cannot load the study: {type(error).__name__}: {error}"
+            ) from error
+        return Ended(indices, report=report)
 
     def running(self) -> list[tuple[int, float]]:
         """Return nothing: only the workers know."""
@@ -206,3 +220,8 @@ class Cluster:
         for each in self._own:
             with contextlib.suppress(Exception):
                 each.close()
+
+
+def _keep(shipment: Any) -> Any:
+    """Keep a shipment on a worker."""
+    return shipment

@@ -19,14 +19,12 @@ from aisle_smc.batch.lock import Lock, locked
 from aisle_smc.batch.progress import Progress
 from aisle_smc.batch.record import Record, encode
 from aisle_smc.batch.store import LOCK, WORK, Store
-from aisle_smc.batch.worker import Session
+from aisle_smc.batch.worker import DEATHS, Session, died_under
 from aisle_smc.errors import AisleError
 
 __all__ = ["Driver", "drive"]
 
 _BEAT = 1.0
-# A task is given up when this many processes have died under it.
-_DEATHS = 3
 # Processes that die before they begin with anything, one after the other.
 _STILLBORN = 4
 
@@ -51,7 +49,7 @@ def drive(
     KeyboardInterrupt
         After Ctrl-C, with how to go on.
     """
-    with locked(store.folder / LOCK) as lock:
+    with locked(store.folder / LOCK) as lock, store.held():
         tasks = list(study)
         store.enrol(tasks)
         statuses = store.statuses()
@@ -65,7 +63,7 @@ def drive(
         if not pending:
             return
         pending.sort(key=lambda task: (-task.priority, task.index))
-        study.prepare([task.index for task in pending])
+        study.prepare(pending)
         token = secrets.token_hex(8)
         store.files.mark(token)
         count = Counter(statuses.values())
@@ -168,6 +166,8 @@ class Driver:
         """
         try:
             self._loop()
+        except AisleError as error:
+            raise AisleError(self._how_to_go_on(str(error))) from error
         except KeyboardInterrupt:
             self.executor.close(now=True)
             self._enter(self._left_behind())
@@ -202,7 +202,7 @@ class Driver:
             self._safely(self.store.files.write, name, content)
         self._enter(report.records)
         if report.trouble:
-            raise AisleError(self._how_to_go_on(f"results cannot be written ({report.trouble})"))
+            raise AisleError(f"results cannot be written ({report.trouble})")
 
     def _died(self, indices: Sequence[int], death: Death) -> None:
         """Enter what a dead process had finished, and hand the rest out again."""
@@ -210,16 +210,17 @@ class Driver:
         self._enter(list(finished.values()))
         left = [index for index in indices if self.fingerprints[index] not in finished]
         suspect = death.suspect
-        if suspect is None:
+        if suspect is None and not death.lost:
             self._stillborn += 1
             if self._stillborn >= _STILLBORN:
-                raise AisleError(self._how_to_go_on(f"workers do not start ({death.reason})"))
-            self.chunks.back(left, alone=death.counts)
+                raise AisleError(f"workers do not start ({death.reason})")
+        if suspect is None:
+            self.chunks.back(left)
             return
         self._stillborn = 0
         if suspect in left:
             self._deaths[suspect] += 1
-            if self._deaths[suspect] >= _DEATHS:
+            if self._deaths[suspect] >= DEATHS:
                 left.remove(suspect)
                 self._give_up(suspect, death)
         self.chunks.back(left)
@@ -228,7 +229,7 @@ class Driver:
         record = Record(
             fingerprint=self.fingerprints[index],
             status="failed",
-            fault=f"{_DEATHS} worker processes died under it: {death.reason}",
+            fault=died_under(death.reason),
             started=time.time(),
         )
         name = f"{record.fingerprint}.result"
@@ -255,7 +256,7 @@ class Driver:
         try:
             write(*given)
         except (OSError, sqlite3.OperationalError) as error:
-            raise AisleError(self._how_to_go_on(f"results cannot be written ({error})")) from error
+            raise AisleError(f"results cannot be written ({error})") from error
 
     def _heartbeat(self) -> None:
         now = time.monotonic()

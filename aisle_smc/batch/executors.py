@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -26,13 +27,13 @@ class Death:
         What is known of it.
     suspect : int or None
         The task it was at, if that is known.
-    counts : bool
-        Whether it is certain that it died over one of its tasks.
+    lost : bool
+        Whether the chunk was lost on the way, which says nothing of its tasks.
     """
 
     reason: str
     suspect: int | None
-    counts: bool = False
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,6 @@ class Threads:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what loky says of a process that died, in a few words."""
-    lines = str(error).strip().splitlines()
-    code = lines[-1].strip() if lines else ""
-    return code if "exit code" in code.lower() else "its worker process died"
+    """Return how a process ended, from what loky says of it: SIGKILL(-9) for instance."""
+    codes = re.search(r"\{(.+?)\}", str(error))
+    return f"it ended with {codes[1]}" if codes else "its process ended"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -124,9 +125,9 @@ class Store:
         if path.exists() and not path.is_dir():
             raise ValueError(f"a study is kept in a folder; {path} is a file")
         path.mkdir(parents=True, exist_ok=True)
+        if not (path / INDEX).exists():
+            _new_index(path)
         with _connected(path) as index:
-            index.execute("PRAGMA journal_mode = WAL")
-            index.executescript(_SCHEMA)
             said = _fact(index, "results")
             known = None if said is None else json.loads(said)
             if known is not None and results is not None and results != known:
@@ -306,6 +307,13 @@ class Store:
                     records.append(record)
         return records
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the index open for a block: closing it for the last time merges its log."""
+        with _connected(self.folder) as index:
+            _fact(index, "results")
+            yield
+
     # --- the index ----------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -322,10 +330,23 @@ class Store:
             index.execute("COMMIT")
 
 
+def _new_index(folder: Path) -> None:
+    """Make an index that is there with all its tables, or not at all."""
+    name = f".{secrets.token_hex(8)}.sqlite"
+    try:
+        with _connected(folder, name) as index:
+            index.execute("PRAGMA journal_mode = WAL")
+            index.executescript(_SCHEMA)
+        with contextlib.suppress(FileExistsError):  # someone else was faster
+            os.link(folder / name, folder / INDEX)
+    finally:
+        (folder / name).unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
-def _connected(folder: Path) -> Iterator[sqlite3.Connection]:
+def _connected(folder: Path, name: str = INDEX) -> Iterator[sqlite3.Connection]:
     """Open the index for a moment: a connection must not pass from process to process."""
-    index = sqlite3.connect(folder / INDEX, timeout=60.0, isolation_level=None)
+    index = sqlite3.connect(folder / name, timeout=60.0, isolation_level=None)
     try:
         index.execute("PRAGMA synchronous = NORMAL")
         yield index

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -171,8 +171,8 @@ class Study:
         name = task.options.get("data")
         return None if name is None else self.data[name]
 
-    def prepare(self, indices: Sequence[int]) -> None:
-        """Compile, in this process, what these tasks use.
+    def prepare(self, tasks: Iterable[Task]) -> None:
+        """Compile, in this process, what some tasks use.
 
         Raises
         ------
@@ -180,7 +180,7 @@ class Study:
             If a model does not compile or run; the task is named.
         """
         done = set()
-        for task in map(self.task, indices):
+        for task in tasks:
             kind, named = kind_of(task.kind), task.options.get("data")
             about = (id(task.options[kind.subject]), id(task.options.get("proposal")))
             key = (task.kind, named, *about)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from aisle_smc.batch.files import Files, record_in
+from aisle_smc.batch.keeping import Keeping
 from aisle_smc.batch.kinds import kind_of
 from aisle_smc.batch.limits import bounded
 from aisle_smc.batch.outcome import Call, Outcome, netcdf
@@ -26,8 +27,19 @@ from aisle_smc.batch.record import Record, encode
 from aisle_smc.batch.shipment import Shipment, load
 from aisle_smc.batch.tasks import Task
 
-__all__ = ["Mark", "Report", "Session", "enter", "perform", "perform_shipped", "read_mark"]
+__all__ = [
+    "DEATHS",
+    "Mark",
+    "Report",
+    "Session",
+    "enter",
+    "perform",
+    "perform_shipped",
+    "read_mark",
+]
 
+# A task is given up when this many processes have died under it.
+DEATHS = 3
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 _TRACEBACK = 20_000
 
@@ -90,76 +102,84 @@ class Session:
 
     def run(self, indices: Sequence[int], mark: Mark | None = None) -> Report:
         """Run tasks one after the other."""
-        report = Report([])
+        keeping = Keeping(self.files if self.here else None, at_once=len(indices) == 1)
         for index in indices:
             task = self.study.task(index)
             if self.twice and (record := record_in(self.files, f"{task.fingerprint}.result")):
-                report.records.append(record)
+                keeping.records.append(record)
                 continue
+            if task.limits.need_process:
+                keeping.settle()  # this task may be the end of the process
             if mark is not None:
                 mark.set(index)
             try:
-                self._one(task, report)
+                keeping.keep(*self._ended(task), self._checkpoint(task))
             except OSError as error:
-                return Report(report.records, report.contents, f"{error}")
+                keeping.trouble = keeping.trouble or f"{error}"
             finally:
                 if mark is not None:
                     mark.set(-1)
-        return report
+            if keeping.trouble:
+                break
+        keeping.settle()
+        keeping.close()
+        return Report(keeping.records, keeping.contents, keeping.trouble)
 
-    def _one(self, task: Task, report: Report) -> None:
-        """Run a task and keep what came of it."""
-        checkpoint = self.work / "checkpoints" / f"{task.fingerprint}.aisle"
-        record, contents = self._outcome(task, checkpoint)
-        for name, content in contents.items():
-            if self.here:
-                self.files.write(name, content)
-            else:
-                report.contents[name] = content
-        report.records.append(record)
-        checkpoint.unlink(missing_ok=True)
+    def _checkpoint(self, task: Task) -> Path:
+        return self.work / "checkpoints" / f"{task.fingerprint}.aisle"
 
-    def _outcome(self, task: Task, checkpoint: Path) -> tuple[Record, dict[str, bytes]]:
+    def _ended(self, task: Task) -> tuple[Record, dict[str, bytes]]:
+        """Run a task, unless it has cost its processes their lives before."""
+        began = _Beginning(task, time.time(), time.perf_counter())
         dump = self.work / "dumps" / f"{task.fingerprint}.txt"
-        began, started = time.perf_counter(), time.time()
-        worker = f"{socket.gethostname()}:{os.getpid()}"
-
-        def record(status: str, **known: Any) -> Record:
-            return Record(
-                fingerprint=task.fingerprint, status=status, seconds=time.perf_counter() - began,
-                started=started, worker=worker, **known,
-            )  # fmt: skip
-
-        def failed(fault: str, where: str) -> tuple[Record, dict[str, bytes]]:
-            said = record("failed", fault=fault, traceback=where[-_TRACEBACK:])
-            return said, {f"{task.fingerprint}.result": encode(said, None)}
-
         overrun = _read(dump) if task.limits.seconds is not None else ""
         if overrun:
             dump.unlink(missing_ok=True)
-            return failed(f"it took longer than its limit of {task.limits.seconds:g} s", overrun)
+            return began.failed(
+                f"it took longer than its limit of {task.limits.seconds:g} s", overrun
+            )
+        if not self.twice:
+            return self._outcome(task, began, dump)
+        # Nobody else can say that the process died under it: it is written down before.
+        attempts = self.work / "attempts" / task.fingerprint
+        attempts.parent.mkdir(parents=True, exist_ok=True)
+        if len(_read(attempts)) >= DEATHS:
+            attempts.unlink()
+            return began.failed(died_under("no reason is known"), "")
+        with attempts.open("a") as file:
+            file.write("x")
+        ended = self._outcome(task, began, dump)
+        attempts.unlink(missing_ok=True)
+        return ended
+
+    def _outcome(
+        self, task: Task, began: _Beginning, dump: Path
+    ) -> tuple[Record, dict[str, bytes]]:
         contents: dict[str, bytes] = {}
         try:
             with bounded(task.limits, dump):
-                outcome = self._call(task, checkpoint)
+                outcome = self._call(task)
                 file = f"{task.fingerprint}.nc" if outcome.tree is not None else ""
                 if outcome.tree is not None:
                     contents[file] = netcdf(outcome.tree(), self.work)
-            said = record("done", values=outcome.values, file=file)
+            said = began.record("done", values=outcome.values, file=file)
         except BaseException as error:
             if isinstance(error, OSError) and error.errno in _NO_ROOM:
                 raise
             memory = task.limits.memory
             over = f" (its limit is {memory:,} bytes)" if memory is not None else ""
             note = over if isinstance(error, MemoryError) else ""
-            return failed(_line(error) + note, traceback.format_exc())
+            return began.failed(_line(error) + note, traceback.format_exc())
         try:
             contents[f"{task.fingerprint}.result"] = encode(said, outcome.value)
         except Exception as error:
-            return failed(f"its result cannot be pickled: {_line(error)}", traceback.format_exc())
+            return began.failed(
+                f"its result cannot be pickled: {_line(error)}", traceback.format_exc()
+            )
         return said, contents
 
-    def _call(self, task: Task, checkpoint: Path) -> Outcome:
+    def _call(self, task: Task) -> Outcome:
+        checkpoint = self._checkpoint(task)
         if task.kind in {"fit", "sample"}:
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
         call = Call(
@@ -170,6 +190,36 @@ class Session:
             checkpoint=checkpoint,
         )
         return kind_of(task.kind).run(call)
+
+
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """A task that has begun, and the records it may end with."""
+
+    task: Task
+    time: float
+    clock: float
+
+    def record(self, status: str, **known: Any) -> Record:
+        """Return a record of what is known now."""
+        return Record(
+            fingerprint=self.task.fingerprint,
+            status=status,
+            seconds=time.perf_counter() - self.clock,
+            started=self.time,
+            worker=f"{socket.gethostname()}:{os.getpid()}",
+            **known,
+        )
+
+    def failed(self, fault: str, where: str) -> tuple[Record, dict[str, bytes]]:
+        """Return the record of a failure, and its file."""
+        record = self.record("failed", fault=fault, traceback=where[-_TRACEBACK:])
+        return record, {f"{self.task.fingerprint}.result": encode(record, None)}
+
+
+def died_under(reason: str) -> str:
+    """Return the fault of a task that is given up."""
+    return f"{DEATHS} worker processes died under it: {reason}"
 
 
 # --- which task is running, in a file that outlives its process ---------------------------------

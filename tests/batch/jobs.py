@@ -75,3 +75,16 @@ def spin(seconds):
 
 def mean_of(data, k):
     return float(data[k::10].mean())
+
+
+def chain(x, rng, data):
+    """Draws, linear algebra and shared data: what a number of threads could change."""
+    a = rng.standard_normal((150, 150))
+    b = np.linalg.solve(a @ a.T + np.eye(150), data[:150])
+    return {"norm": float(np.linalg.norm(b)), "vector": b}
+
+
+def where(data):
+    """Which process, and whether its array is a view of something shared."""
+    time.sleep(0.05)
+    return {"process": os.getpid(), "owns": bool(data.flags.owndata), "total": float(data.sum())}

@@ -1,0 +1,250 @@
+"""What can go wrong: nothing finished is lost, nothing is counted twice, the others go on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import sqlite3
+import time
+
+import numpy as np
+import pytest
+
+from aisle_smc.batch import Grid, Limits, Store, Study, files, lock
+from aisle_smc.errors import AisleError
+from tests.batch import drivers, jobs
+
+
+def kill_and_resume(folder, kills, latest, **options):
+    """Kill a driver at random points, and look after each that nothing finished is begun again."""
+    rng = np.random.default_rng(20)
+    before, deaths = {}, 0
+    with drivers.Nursery() as nursery:
+        while deaths < kills:
+            driver = nursery.drive(folder=str(folder), **options)
+            time.sleep(rng.uniform(0.0, latest))
+            os.kill(driver, signal.SIGKILL)
+            deaths += nursery.code() == -signal.SIGKILL
+            if (folder / "study" / "index.sqlite").exists():
+                now = drivers.finished(folder)
+                assert now.items() >= before.items()
+                before = now
+                if len(before) == 120:
+                    break
+        nursery.drive(folder=str(folder), **options)
+        assert nursery.code() == 0
+    assert drivers.finished(folder).items() >= before.items()
+    summary = Store.open(folder / "study").summary()
+    assert (summary.done, summary.total, summary.former) == (120, 120, 0)
+    values = [Store.open(folder / "study").value(t.fingerprint) for t in drivers.study_of(folder)]
+    assert values == list(range(120))
+    return deaths
+
+
+def test_driver_killed_twenty_times(tmp_path):
+    deaths = kill_and_resume(tmp_path, 20, 0.25, executor="threads", workers=2)
+    assert deaths == 20, "the study was done too early for the kills to be a test"
+
+
+@pytest.mark.slow
+def test_driver_of_processes_killed_twenty_times(tmp_path):
+    deaths = kill_and_resume(tmp_path, 20, 6.0, executor="processes", workers=2)
+    assert deaths >= 1
+
+
+def test_driver_of_processes_killed(tmp_path):
+    with drivers.Nursery() as nursery:
+        driver = nursery.drive(folder=str(tmp_path), workers=2)
+        drivers.wait_for(lambda: len(jobs.runs(tmp_path)) > 20)
+        os.kill(driver, signal.SIGKILL)
+        nursery.code()
+        before = drivers.finished(tmp_path)
+        assert 0 < len(before) < 120
+        nursery.drive(folder=str(tmp_path), workers=2)
+        assert nursery.code() == 0
+    assert drivers.finished(tmp_path).items() >= before.items()
+    assert len(drivers.finished(tmp_path)) == 120
+
+
+def test_ctrl_c_and_resume(tmp_path):
+    with drivers.Nursery() as nursery:
+        driver = nursery.drive(folder=str(tmp_path), workers=2)
+        drivers.wait_for(lambda: len(jobs.runs(tmp_path)) > 20)
+        os.kill(driver, signal.SIGINT)
+        assert nursery.code() == 130
+        before = drivers.finished(tmp_path)
+        summary = Store.open(tmp_path / "study").summary()
+        # What had ended stands in the index at once, not only when the study is run again.
+        assert 0 < len(before) == summary.done < 120
+        assert not lock.alive(tmp_path / "study" / "driver.lock")
+        nursery.drive(folder=str(tmp_path), workers=2)
+        assert nursery.code() == 0
+    assert drivers.finished(tmp_path).items() >= before.items()
+    assert Store.open(tmp_path / "study").summary().done == 120
+
+
+def test_bad_tasks_fail_alone(tmp_path):
+    """A task that raises, exits, hangs, eats memory, returns nonsense or dies; among good ones."""
+    bad = ["raise", "exit", "hang", "memory", "unpicklable", "kill"]
+    study = Study(
+        tasks=Grid(
+            kind="function",
+            options={"function": jobs.misbehave, "folder": str(tmp_path)},
+            over={"how": ["good", *bad, "kill once", "fine", "well"]},
+        ),
+        limits=Limits(seconds=3.0, memory=500_000_000),
+    )
+    result = study.run(2, folder=tmp_path / "study", progress=False)
+    table = result.table()
+    status = dict(zip(table["how"], table["status"], strict=True))
+    fault = dict(zip(table["how"], table["fault"], strict=True))
+    assert status == {how: "failed" if how in bad else "done" for how in status}
+    assert fault["raise"] == "ArithmeticError: no such number"
+    assert fault["exit"] == "SystemExit: enough"
+    assert fault["hang"] == "it took longer than its limit of 3 s"
+    assert fault["memory"].startswith("MemoryError: ")
+    assert "its limit is 500,000,000 bytes" in fault["memory"]
+    assert fault["unpicklable"].startswith("its result cannot be pickled: TypeError")
+    assert fault["kill"].startswith("3 worker processes died under it")
+    assert "SIGKILL" in fault["kill"]
+    where = {f.labels["how"]: f.traceback for f in result.faults}
+    assert all("misbehave" in where[how] for how in ("raise", "exit", "hang", "memory"))
+    # Run again, nothing changes: what failed is not tried again unless asked.
+    assert study.run(2, folder=tmp_path / "study", progress=False).table().to_csv() == (
+        table.to_csv()
+    )
+
+
+def test_worker_killed_from_outside(tmp_path):
+    study = drivers.study_of(tmp_path, count=40, seconds=0.05)
+    with drivers.Nursery() as nursery:
+        nursery.drive(folder=str(tmp_path), count=40, seconds=0.05, workers=2)
+        folder = tmp_path / "study"
+        drivers.wait_for(lambda: len(jobs.runs(tmp_path)) > 5)
+        for _ in range(2):
+            rows = list(Store.open(folder).rows(status="done"))
+            drivers.wait_for(lambda: any(Store.open(folder).rows(status="done")))
+            rows = list(Store.open(folder).rows(status="done"))
+            os.kill(int(rows[-1]["worker"].split(":")[1]), signal.SIGKILL)
+            time.sleep(0.3)
+        assert nursery.code() == 0
+    summary = Store.open(folder).summary()
+    assert (summary.done, summary.total) == (40, 40)
+    assert sum(jobs.runs(tmp_path).values()) <= 40 + 2
+    assert [Store.open(folder).value(t.fingerprint) for t in study] == list(range(40))
+
+
+# --- a full disk ---------------------------------------------------------------------------------
+
+
+def test_full_disk_stops_the_study_and_keeps_what_is_done(tmp_path, monkeypatch):
+    """The disk has room for four results, then none, then again."""
+    room = {"left": 4}
+    honest = files.write_whole
+
+    def write(path, content):
+        if path.suffix == ".result":
+            if room["left"] == 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            room["left"] -= 1
+        honest(path, content)
+
+    monkeypatch.setattr(files, "write_whole", write)
+    study = drivers.study_of(tmp_path, count=12, seconds=0.0)
+    with pytest.raises(AisleError, match=r"No space left on device.*: 4 of 12 tasks are done"):
+        study.run(1, "threads", folder=tmp_path / "study", progress=False)
+    store = Store.open(tmp_path / "study")
+    assert (store.summary().done, store.summary().failed) == (4, 0)
+    room["left"] = 100
+    assert study.run(1, "threads", folder=tmp_path / "study", progress=False).ok
+    assert max(jobs.runs(tmp_path).values()) <= 2
+    assert sum(jobs.runs(tmp_path).values()) == 12 + 1  # the one that could not be kept
+
+
+def test_file_too_large_in_a_worker_process(tmp_path):
+    """The same by the kernel: no file may have more than a megabyte."""
+    study = Study(
+        tasks=Grid(kind="function", options={"function": np.zeros}, over={"shape": [3, 10**6]}),
+    )
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, hard))
+    try:
+        with pytest.raises(AisleError, match="results cannot be written"):
+            study.run(1, folder=tmp_path, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert Store.open(tmp_path).summary().done == 1
+    assert not [p for p in (tmp_path / "results").rglob(".*") if p.name != ".token"]
+    result = study.run(1, folder=tmp_path, progress=False)
+    assert result.ok
+    assert result.value(1).shape == (10**6,)
+
+
+def test_index_that_cannot_be_written(tmp_path, monkeypatch):
+    study = drivers.study_of(tmp_path, count=5, seconds=0.0)
+    honest = Store.record
+
+    def full(store, records):
+        if records:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Store, "record", full)
+    with pytest.raises(AisleError, match="database or disk is full"):
+        study.run(1, "threads", folder=tmp_path / "study", progress=False)
+    monkeypatch.setattr(Store, "record", honest)
+    before = jobs.runs(tmp_path)
+    assert study.run(1, "threads", folder=tmp_path / "study", progress=False).ok
+    # The results were on the disk, so that they were found again and not begun again.
+    assert jobs.runs(tmp_path).items() >= before.items()
+
+
+# --- two drivers ---------------------------------------------------------------------------------
+
+
+def test_second_driver_is_refused(tmp_path):
+    with drivers.Nursery() as nursery:
+        first = nursery.drive(folder=str(tmp_path), executor="threads", workers=1)
+        drivers.wait_for(lambda: jobs.runs(tmp_path))
+        study = drivers.study_of(tmp_path)
+        with pytest.raises(AisleError, match=f"being run by process {first}"):
+            study.run(1, "threads", folder=tmp_path / "study", progress=False)
+        assert nursery.code() == 0
+    assert jobs.runs(tmp_path) == dict.fromkeys(range(120), 1)
+    assert study.run(1, "threads", folder=tmp_path / "study", progress=False).ok
+
+
+def test_driver_on_another_machine_is_refused_while_it_lives(tmp_path):
+    path = tmp_path / "driver.lock"
+    path.write_text('{"pid": 1, "host": "another", "since": 0.0}')
+    with pytest.raises(AisleError, match="process 1 on another"), lock.locked(path):
+        pass
+    assert lock.alive(path)
+    os.utime(path, (time.time() - 100, time.time() - 100))
+    assert not lock.alive(path)
+    with lock.locked(path):
+        assert lock.alive(path)
+    assert not lock.alive(path)
+
+
+def test_study_that_workers_cannot_load(tmp_path):
+    class Stubborn:
+        def __reduce__(self):
+            return (os.getcwdb, (1, 2))
+
+    study = Study(
+        tasks=Grid(kind="function", options={"function": jobs.square}, over={"x": [1]}),
+        data={"it": Stubborn()},
+    )
+    with pytest.raises(AisleError, match="a worker cannot load the study: TypeError"):
+        study.run(1, folder=tmp_path, progress=False)
+
+
+def test_study_that_cannot_be_sent(tmp_path):
+    study = Study(
+        tasks=Grid(kind="function", options={"function": jobs.square}, over={"x": [1]}),
+        data={"it": lock.locked(tmp_path)},
+    )
+    with pytest.raises(TypeError, match='or executor="threads"'):
+        study.run(1, folder=tmp_path, progress=False)
