@@ -20,7 +20,8 @@ __all__ = ["ScipyUnivariate", "TorchLike", "as_distribution"]
 ACCEPTED = (
     "an object with dim, sample(n, rng), log_density(x) and fit(x, weights); a frozen continuous "
     "SciPy distribution such as scipy.stats.norm(0, 1) or multivariate_normal(mean, cov); a "
-    "sequence of frozen univariate ones; or an object with sample(shape) and log_prob(x)"
+    "sequence of frozen univariate ones; an object with sample(shape) and log_prob(x); one with "
+    "as_distribution(), which gives any of these"
 )
 
 
@@ -38,7 +39,9 @@ def as_distribution(source: Any) -> Distribution:
           :class:`Gaussian` or :class:`StudentT`;
         - a sequence of these: their product, an :class:`Independent`;
         - an object with ``sample(shape)`` and ``log_prob(x)``, as torch's distributions and flows
-          have; if ``sample`` gives torch tensors, ``log_prob`` receives some.
+          have; if ``sample`` gives torch tensors, ``log_prob`` receives some;
+        - an object with a method ``as_distribution()``, as the proposals of
+          :mod:`aisle_smc.neural` have: what that returns.
 
     Returns
     -------
@@ -55,8 +58,9 @@ def as_distribution(source: Any) -> Distribution:
     Notes
     -----
     A distribution of SciPy or torch does not learn: its ``fit`` raises a TypeError, except for
-    the two that become ours.  Torch draws with its own global random state; it is seeded from
-    `rng` at each call and put back afterwards, so that a result depends on `rng` alone.
+    the two that become ours and the proposals of :mod:`aisle_smc.neural`.  Torch draws with its
+    own global random state; it is seeded from `rng` at each call and put back afterwards, so that
+    a result depends on `rng` alone.
 
     Examples
     --------
@@ -77,6 +81,8 @@ def as_distribution(source: Any) -> Distribution:
                 f"{type(source).__name__}.dim is {getattr(source, 'dim', 'missing')!r}"
             )
         return source  # type: ignore[no-any-return]
+    if callable(getattr(source, "as_distribution", None)):
+        return as_distribution(source.as_distribution())
     if isinstance(source, Sequence) and not isinstance(source, str | bytes):
         if not source:
             raise TypeError(f"a sequence of distributions must not be empty; accepted: {ACCEPTED}")
@@ -183,12 +189,15 @@ class TorchLike:
     source: Any
     _dim: int = field(init=False, repr=False)
     _vector: bool = field(init=False, repr=False)
+    _like: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         shape = getattr(self.source, "event_shape", None)
         batch = tuple(getattr(self.source, "batch_shape", ()))
+        # One draw tells what draws are: tensors of which precision and where, or arrays.
+        like = self._drawn(1, 0)
         if shape is None:
-            shape = np.shape(_to_numpy(self.source.sample((1,))))[1:]
+            shape = np.shape(_to_numpy(like))[1:]
         shape = tuple(int(s) for s in shape)
         if batch or len(shape) > 1:
             raise TypeError(
@@ -197,6 +206,7 @@ class TorchLike:
             )
         object.__setattr__(self, "_dim", shape[0] if shape else 1)
         object.__setattr__(self, "_vector", bool(shape))
+        object.__setattr__(self, "_like", like)
 
     @property
     def dim(self) -> int:
@@ -206,13 +216,7 @@ class TorchLike:
     def sample(self, n: int, rng: np.random.Generator) -> Floats:
         """Draw `n` independent points, shape (n, d)."""
         check_draw(n, rng)
-        seed = int(rng.integers(2**63 - 1))
-        torch = sys.modules.get("torch")
-        if torch is None:
-            return _to_numpy(self.source.sample((n,))).reshape(n, self._dim)
-        with torch.random.fork_rng(), torch.no_grad():
-            torch.manual_seed(seed)
-            drawn = self.source.sample((n,))
+        drawn = self._drawn(n, int(rng.integers(2**63 - 1)))
         return _to_numpy(drawn).reshape(n, self._dim)
 
     def log_density(self, x: Floats) -> Floats:
@@ -222,11 +226,19 @@ class TorchLike:
         torch = sys.modules.get("torch")
         if torch is None:
             return self._checked(self.source.log_prob(points), x)
+        if isinstance(self._like, torch.Tensor):
+            points = torch.as_tensor(points, dtype=self._like.dtype, device=self._like.device)
         with torch.random.fork_rng(), torch.no_grad():
-            probe = self.source.sample((1,))
-            if isinstance(probe, torch.Tensor):
-                points = torch.as_tensor(points, dtype=probe.dtype, device=probe.device)
             return self._checked(self.source.log_prob(points), x)
+
+    def _drawn(self, n: int, seed: int) -> Any:
+        """Return `n` draws as the source gives them; torch's global state is put back."""
+        torch = sys.modules.get("torch")
+        if torch is None:
+            return self.source.sample((n,))
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(seed)
+            return self.source.sample((n,))
 
     def _checked(self, values: Any, x: Floats) -> Floats:
         log_q = _to_numpy(values)
