@@ -70,6 +70,7 @@ def assemble(
         stopped=session.stopped,
         log_likelihood=log_likelihood,
         dialect=ev.dialect,
+        notes=tuple(ev.note.splitlines()),
         aim=aim,
         _log_w=log_w,
         _again=again,

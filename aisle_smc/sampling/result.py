@@ -62,6 +62,9 @@ class SampleResult:
         What the target gave at the weighted draws, in nats.
     dialect : str
         What kind of function the target is.
+    notes : tuple of str
+        What to know of how it was evaluated: workers that were not there, a gradient that failed,
+        a file that was damaged.
     aim : Aim
         What was asked for.
     """
@@ -78,6 +81,7 @@ class SampleResult:
     stopped: str | None
     log_likelihood: Floats
     dialect: str
+    notes: tuple[str, ...]
     aim: Aim
     _log_w: Floats = field(repr=False)
     _again: Callable[[Aim], SampleResult] = field(repr=False)
@@ -330,7 +334,7 @@ class SampleResult:
             f"of which {self.seconds['target']:.1f} s in the target and "
             f"{self.seconds['fitting']:.1f} s fitting proposals",
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
     @property
     def total_seconds(self) -> float:

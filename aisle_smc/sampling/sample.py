@@ -228,16 +228,18 @@ def sample(
 
     def run(session: Session | None, aim: Aim) -> SampleResult:
         # With a file the run is done again from it, which costs no evaluation.
-        first = session is None or file is not None
+        refined = session is not None
         session = begin() if session is None or file is not None else session.branch()
         status = Status(show=progress)
+        for note in () if refined else session.posterior.evaluator.note.splitlines():
+            status.say(note)
         session.watch = status
         try:
             session.run(aim)
             return assemble(session, request, aim, lambda more: run(session, more))
         except KeyboardInterrupt:
             calls = session.posterior.evaluator.calls
-            words = _interrupted(calls, file) if first else UNHARMED
+            words = UNHARMED if refined and file is None else _interrupted(calls, file)
             raise KeyboardInterrupt(words) from None
         finally:
             status.close()

@@ -59,6 +59,13 @@ class Status:
         elif self._lines and time.monotonic() - self._said > _SECONDS_BETWEEN_LINES:
             self._line(step)
 
+    def say(self, text: str) -> None:
+        """Say something that should be known before the end."""
+        if self._bar is not None:
+            self._bar.write(f"sample: {text}", file=sys.stderr)
+        elif self._lines:
+            print(f"sample: {text}", file=sys.stderr, flush=True)
+
     def close(self) -> None:
         """Show the end."""
         if self._bar is not None:

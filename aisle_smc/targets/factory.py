@@ -110,7 +110,7 @@ def evaluator(
     crew, said = hire(works, found.seconds, workers)
     if journal is not None:
         journal.require({"parameters": ", ".join(names), "evaluation": _described(works)})
-    note = "\n".join(filter(None, [note, said]))
+    note = "\n".join(filter(None, [found.note, note, said]))
     return Evaluator(target, names, works, found.seconds, crew, note, journal)
 
 

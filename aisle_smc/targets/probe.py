@@ -27,17 +27,24 @@ __all__ = ["Found", "tell"]
 # How often more points are looked at if those before have no density, or all the same.
 _LOOKS = 4
 
+SLOWLY = (
+    "the Numba function is called from Python for each point, which takes longer: a compiled loop "
+    "needs numbers or arrays of one shape from it, as a tuple if there are several"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """A function's dialect, its gradient if it can be differentiated, and what it costs.
 
-    ``seconds`` is the least time that a point took.
+    ``seconds`` is the least time that a point took, and ``note`` says why that is more than the
+    function would need.
     """
 
     dialect: Dialect
     seconds: float
     autograd: Dialect | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +168,9 @@ class _Look:
             assert row is not None
             if self.compiled and (fast := _compiled(row)) is not None:
                 return fast
-            return Found(dialect=Rows(row.call, row.form, name or "python"), seconds=row.seconds)
+            alone = Rows(row.call, row.form, name or "python")
+            note = SLOWLY if self.compiled else ""
+            return Found(dialect=alone, seconds=row.seconds, note=note)
         rows = None if row is None else Rows(row.call, row.form)
         dialect = Batches(batch.call, batch.form, name or "vectorised", rows=rows)
         return Found(dialect=dialect, seconds=batch.seconds)

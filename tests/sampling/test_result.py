@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import FrozenInstanceError, replace
 
+import numba
 import numpy as np
 import pytest
 from scipy.stats import norm, uniform
@@ -177,6 +178,8 @@ def test_words_for_a_good_result(result):
     assert "nothing found speaks against either" in text
     assert f"{result.evaluations} evaluations (vectorised) in " in text
     assert result.trusted
+    assert result.notes == ()
+    assert "note:" not in text
 
 
 def test_words_for_a_run_cut_short(cut):
@@ -316,6 +319,23 @@ def test_progress_is_shown_on_the_error_stream(capsys):
     assert "log-evidence" in said.err
     TOY.run()
     assert capsys.readouterr() == ("", "")
+
+
+@numba.njit
+def with_words(a, b):
+    return -((a - 1.0) ** 2) - b * b, "left" if a < 0.0 else "right"
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_what_is_to_know_of_the_evaluation_is_said_once(capsys, progress):
+    found = sample(with_words, TOY.arguments["prior"], **{**QUIET, "progress": progress})
+    words = "the Numba function is called from Python for each point"
+    assert [note.startswith(words) for note in found.notes] == [True]
+    assert repr(found).splitlines()[-1].startswith(f"  note: {words}")
+    assert capsys.readouterr().err.count(words) == progress
+    assert found.refine(ess=1200.0).notes == found.notes
+    assert capsys.readouterr().err.count(words) == 0
+    assert found.trusted
 
 
 # --- changed posteriors --------------------------------------------------------------------------

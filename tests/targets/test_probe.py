@@ -101,6 +101,20 @@ def test_every_dialect_gives_the_values_of_the_formula(function, dialect):
         assert evaluate.seconds > 0
 
 
+@numba.njit
+def with_words(x):
+    return -0.5 * (x[0] ** 2 + 2 * x[1] ** 2 + 3 * x[2] ** 2), "left" if x[0] < 0 else "right"
+
+
+def test_a_compiled_function_that_no_loop_can_store_is_noted():
+    with evaluator(with_words, NAMES, PROBE, workers=1) as evaluate:
+        assert evaluate.dialect == "python"
+        assert evaluate.note.startswith("the Numba function is called from Python for each point")
+        np.testing.assert_allclose(evaluate(THETA).log_density, EXACT, rtol=1e-12)
+    with evaluator(compiled, NAMES, PROBE) as evaluate:
+        assert evaluate.note == ""
+
+
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_as_many_points_as_parameters_confuse_nothing(n):
     def sum_over_points(x):  # of a batch: one number for each parameter
