@@ -139,6 +139,18 @@ def test_interval_of_the_total_covers(runs):
         assert hits / RUNS > 0.95 - 4.0 * math.sqrt(0.95 * 0.05 / RUNS)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_interval_of_the_total_covers_with_skewed_noise(sign):
+    """Length and distance from the mean then vary together, or against each other."""
+    mean = torch.full((SIZE,), 1.5 * sign, dtype=torch.float64)
+    rule = signed_exponential(mean)
+    found = [
+        measure(rule, SIZE, replicates=1500, block=250, seed=seed).total for seed in range(RUNS)
+    ]
+    hits = sum(one.lower <= 1.5 <= one.upper for one in found)
+    assert_covers(hits, RUNS, 0.95)
+
+
 def test_square_of_the_total_is_unbiased(runs):
     length, found = runs
     squares = torch.tensor([one.total.squared for one in found])
