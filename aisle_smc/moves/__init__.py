@@ -5,6 +5,7 @@ from aisle_smc.moves.metropolis import Kernel, Moved, metropolis
 from aisle_smc.moves.points import Bridge, Level, Points, join
 from aisle_smc.moves.portfolio import Portfolio, Swept
 from aisle_smc.moves.reversible import CrankNicolson, Independence
+from aisle_smc.moves.splitting import SplitHamiltonian
 from aisle_smc.moves.walks import DifferentialEvolution, RandomWalk
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Points",
     "Portfolio",
     "RandomWalk",
+    "SplitHamiltonian",
     "Swept",
     "join",
     "metropolis",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -124,13 +125,46 @@ def _trajectory(
     step: float,
     leapfrogs: int,
 ) -> Moved:
-    """Follow Hamilton's equations and accept the end by its energy."""
+    """Follow Hamilton's equations by leapfrog steps, and accept the end by its energy."""
+
+    def follow(start: Points, momentum: Floats, size: Floats) -> tuple[Points, Floats]:
+        return leapfrog(start, momentum, size, leapfrogs, level, bridge, root)
+
+    return accepted(points, level, bridge, rng, step * points.z.shape[1] ** -0.25, follow)
+
+
+def accepted(
+    points: Points,
+    level: Level,
+    bridge: Bridge,
+    rng: np.random.Generator,
+    step: float,
+    follow: Callable[[Points, Floats, Floats], tuple[Points, Floats]],
+) -> Moved:
+    """Draw momenta and steps, follow trajectories, and accept their ends by the energy.
+
+    Parameters
+    ----------
+    points : Points
+        Where the chains are.
+    level : Level
+        The density left invariant.
+    bridge : Bridge
+        Base and target.
+    rng : numpy.random.Generator
+        Source of steps, momenta and acceptance.
+    step : float
+        Mean step; each point draws its own, between 0.8 and 1.2 of it.
+    follow : callable
+        Takes points with scores, momenta (n, d) and steps (n, 1), and returns points and momenta
+        by a map that keeps volume and is undone when the momenta are turned round.
+    """
     if points.scores is None:
         points = bridge.at(points.z, scores=True)
     n, d = points.z.shape
-    size = step * d**-0.25 * (0.8 + 0.4 * rng.random((n, 1)))
+    size = step * (0.8 + 0.4 * rng.random((n, 1)))
     momentum = rng.standard_normal((n, d))
-    there, ended = leapfrog(points, momentum, size, leapfrogs, level, bridge, root)
+    there, ended = follow(points, momentum, size)
     with np.errstate(over="ignore"):
         before = 0.5 * np.square(momentum).sum(axis=1)
         after = 0.5 * np.square(ended).sum(axis=1)
@@ -164,6 +198,41 @@ def leapfrog(
         Base and target.
     root : ndarray, shape (d, d), or None
         Lower root of the inverse mass; None for the identity.
+    """
+
+    def force(here: Points) -> Floats:
+        slope = level_score(here, level)
+        # Where the target vanishes there is no gradient to follow; such a trajectory is refused.
+        slope = np.where(np.isfinite(slope), slope, 0.0)
+        return np.asarray(slope if root is None else slope @ root)
+
+    def drift(z: Floats, momentum: Floats) -> tuple[Floats, Floats]:
+        move = size * momentum
+        return z + (move if root is None else move @ root.T), momentum
+
+    return kicked(points, momentum, size, steps, bridge, force, drift)
+
+
+def kicked(
+    points: Points,
+    momentum: Floats,
+    size: Floats,
+    steps: int,
+    bridge: Bridge,
+    force: Callable[[Points], Floats],
+    drift: Callable[[Floats, Floats], tuple[Floats, Floats]],
+) -> tuple[Points, Floats]:
+    """Drift, with kicks of the momentum between: half of one first and last (Strang).
+
+    Parameters
+    ----------
+    points, momentum, size, steps, bridge
+        As in :func:`leapfrog`.
+    force : callable
+        What a step of size one kicks by, shape (n, d), at points with scores.
+    drift : callable
+        Takes coordinates and momenta through one step, by a map that keeps volume and is undone
+        when the momenta are turned round.
 
     Notes
     -----
@@ -172,24 +241,21 @@ def leapfrog(
     """
     here = points
     with np.errstate(invalid="ignore", over="ignore"):
-        momentum = momentum + 0.5 * size * _force(here, level, root)
+        momentum = momentum + 0.5 * size * force(here)
         for k in range(steps):
-            move = size * momentum
-            z = here.z + (move if root is None else move @ root.T)
-            lost = ~np.isfinite(z).all(axis=1)
-            z[lost] = points.z[lost]
-            momentum[lost] = math.inf
+            z, momentum = drift(here.z, momentum)
+            lost = np.flatnonzero(~np.isfinite(z).all(axis=1))
+            if lost.size > 0:
+                z[lost], momentum = points.z[lost], momentum.copy()
+                momentum[lost] = math.inf
             here = bridge.at(z, scores=True)
             last = k == steps - 1
-            momentum = momentum + (0.5 if last else 1.0) * size * _force(here, level, root)
+            momentum = momentum + (0.5 if last else 1.0) * size * force(here)
     return here, momentum
 
 
-def _force(points: Points, level: Level, root: Floats | None) -> Floats:
-    """Return the gradient of the level's log-density in whitened coordinates."""
+def level_score(points: Points, level: Level) -> Floats:
+    """Return the gradient of a level's log-density, shape (n, d), where it has one."""
     assert points.scores is not None
     base, ratio = points.scores
-    force = base + level.slope * ratio
-    # Where the target vanishes there is no gradient to follow; such a trajectory is refused.
-    force = np.where(np.isfinite(force), force, 0.0)
-    return np.asarray(force if root is None else force @ root)
+    return np.asarray(base + level.slope * ratio)

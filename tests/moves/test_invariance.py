@@ -22,6 +22,7 @@ from aisle_smc.moves import (
     Independence,
     Moved,
     RandomWalk,
+    SplitHamiltonian,
     hamiltonian,
     metropolis,
     reversible,
@@ -49,6 +50,7 @@ KERNELS = {
     "Langevin": fitted(MALA(step=0.9)),
     "Hamiltonian": fitted(Hamiltonian(step=0.9, leapfrogs=4)),
     "white Hamiltonian": Hamiltonian(step=0.4, leapfrogs=3, fit=False),
+    "split Hamiltonian": SplitHamiltonian(angle=0.5),
 }
 
 
@@ -107,6 +109,8 @@ def upside_down(points, proposed, log_correction, level, rng):
         ("Langevin", hamiltonian, uncorrected),
         ("Hamiltonian", hamiltonian, uncorrected),
         ("Hamiltonian", hamiltonian, upside_down),
+        ("split Hamiltonian", hamiltonian, uncorrected),
+        ("split Hamiltonian", hamiltonian, upside_down),
     ],
 )
 def test_wrong_corrections_are_seen(name, module, wrong, level, monkeypatch):
@@ -233,7 +237,7 @@ def test_steps_follow_their_acceptance(name):
     sizes = [
         getattr(kernel.rescaled(a), field)
         for a in (0.0, 0.1, 0.95)
-        for field in ("scale", "rho", "step")
+        for field in ("scale", "rho", "step", "angle")
         if hasattr(kernel, field)
     ]
     assert sizes == sorted(sizes)
