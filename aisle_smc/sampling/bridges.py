@@ -12,10 +12,29 @@ from aisle_smc.distributions import Distribution
 from aisle_smc.moves import Points
 from aisle_smc.sampling.meter import Meter
 from aisle_smc.sampling.scores import score
-from aisle_smc.sampling.spaces import Space
+from aisle_smc.sampling.spaces import AffineSpace, Space
 from aisle_smc.targets import Evaluator
 
 __all__ = ["FromBase", "FromPrior", "Posterior"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """A log-density with its gradient.
+
+    Attributes
+    ----------
+    log_density : ndarray, shape (n,)
+        In nats.
+    score : ndarray, shape (n, d)
+        Its gradient by the coordinates.
+    blobs : ndarray, shape (n, ...), or None
+        What else the user's function returned.
+    """
+
+    log_density: Floats
+    score: Floats
+    blobs: Array | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +63,35 @@ class Posterior:
 
         Where the prior is zero the function is not called, and counts as ``-inf``.
         """
+        value, gradients, blobs = self._called(z, gradients=scores)
+        slope = None if gradients is None else self.space.pull_back(z, gradients)
+        return value, slope, blobs
+
+    def scored(self, z: Floats) -> Scored:
+        """Return the log of the unnormalised posterior in `z` with its gradient."""
+        value, gradients, blobs = self._called(z, gradients=True)
+        assert gradients is not None
+        return Scored(
+            log_density=value + self.space.log_reference(z),
+            score=_whole_score(self.space, z, gradients),
+            blobs=blobs,
+        )
+
+    def log_density(self, z: Floats) -> Floats:
+        """Return the log of the unnormalised posterior in `z`, shape (n,), in nats."""
+        return self.likelihood(z, scores=False)[0] + self.space.log_reference(z)
+
+    def _called(self, z: Floats, *, gradients: bool) -> tuple[Floats, Floats | None, Array | None]:
+        """Return the user's function, its gradient by the parameters on request, and the blobs."""
         inside = self.space.supported(z)
+        theta = self.space.parameters(z)
         if inside is None or inside.all():
-            return self._called(z, scores=scores)
+            return self._evaluated(theta, gradients=gradients)
         value = np.full(z.shape[0], -math.inf)
-        slope, blobs = np.zeros_like(z) if scores else None, None
-        value[inside], some_slopes, some_blobs = self._called(z[inside], scores=scores)
+        slope, blobs = np.zeros_like(theta) if gradients else None, None
+        value[inside], some_slopes, some_blobs = self._evaluated(
+            theta[inside], gradients=gradients
+        )
         if slope is not None:
             slope[inside] = some_slopes
         if some_blobs is not None:
@@ -57,20 +99,19 @@ class Posterior:
             blobs[inside] = some_blobs
         return value, slope, blobs
 
-    def _called(self, z: Floats, *, scores: bool) -> tuple[Floats, Floats | None, Array | None]:
-        self.meter.spend(z.shape[0])
-        theta = self.space.parameters(z)
-        if not scores:
-            found = self.evaluator(theta)
-            return found.log_density + self.offset, None, found.blobs
-        found = self.evaluator.with_gradients(theta)
-        assert found.gradients is not None
-        slope = self.space.pull_back(z, found.gradients)
-        return found.log_density + self.offset, slope, found.blobs
+    def _evaluated(
+        self, theta: Floats, *, gradients: bool
+    ) -> tuple[Floats, Floats | None, Array | None]:
+        self.meter.spend(theta.shape[0])
+        found = self.evaluator.with_gradients(theta) if gradients else self.evaluator(theta)
+        return found.log_density + self.offset, found.gradients, found.blobs
 
-    def log_density(self, z: Floats) -> Floats:
-        """Return the log of the unnormalised posterior in `z`, shape (n,), in nats."""
-        return self.likelihood(z, scores=False)[0] + self.space.log_reference(z)
+
+def _whole_score(space: Space, z: Floats, gradients: Floats) -> Floats:
+    """Return likelihood and reference score together, which whitening turns into `z` at once."""
+    if isinstance(space, AffineSpace):
+        return space.outside(_whole_score(space.inner, space.inside(z), gradients))
+    return np.asarray(space.pull_back(z, gradients) + space.reference_score(z))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,14 +183,17 @@ class FromBase:
 
     def at(self, z: Floats, *, scores: bool = False) -> Points:
         """Evaluate base and posterior, with gradients on request."""
-        space = self.posterior.space
-        value, gradient, blobs = self.posterior.likelihood(z, scores=scores)
         log_base = self.base.log_density(z)
-        with np.errstate(invalid="ignore"):
-            ratio = value + space.log_reference(z) - log_base
-        ratio = np.where(np.isneginf(value), -math.inf, ratio)
-        both = None
-        if gradient is not None:
+        both = blobs = None
+        if scores:
+            found = self.posterior.scored(z)
+            log_density, blobs = found.log_density, found.blobs
             own = score(self.base, z)
-            both = np.stack([own, gradient + space.reference_score(z) - own])
+            both = np.stack([own, found.score - own])
+        else:
+            value, _, blobs = self.posterior.likelihood(z, scores=False)
+            log_density = value + self.posterior.space.log_reference(z)
+        with np.errstate(invalid="ignore"):
+            ratio = log_density - log_base
+        ratio = np.where(np.isneginf(log_density), -math.inf, ratio)
         return Points(z=z, log_base=log_base, log_ratio=ratio, scores=both, blobs=blobs)

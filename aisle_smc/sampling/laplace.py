@@ -44,13 +44,11 @@ def modes(posterior: Posterior, starts: Floats, *, steps: int = 500) -> Floats:
 
     def height(z: Floats) -> tuple[float, Floats]:
         row = z[None, :]
-        value, gradient, _ = posterior.likelihood(row, scores=True)
-        assert gradient is not None
-        total = float(value[0] + posterior.space.log_reference(row)[0])
-        slope = gradient[0] + posterior.space.reference_score(row)[0]
+        found = posterior.scored(row)
+        total = float(found.log_density[0])
         if not math.isfinite(total):
             return 1e300, np.zeros_like(z)
-        return -total, -slope
+        return -total, -found.score[0]
 
     for start in starts:
         found = minimize(
@@ -67,9 +65,7 @@ def curvature(posterior: Posterior, mode: Floats) -> Floats:
     d = mode.size
     h = 1e-4 * np.maximum(np.abs(mode), 1.0)
     z = np.concatenate([mode + np.diag(h), mode - np.diag(h)])
-    _, gradient, _ = posterior.likelihood(z, scores=True)
-    assert gradient is not None
-    slope = gradient + posterior.space.reference_score(z)
+    slope = posterior.scored(z).score
     hessian = (slope[:d] - slope[d:]) / (2.0 * h)[:, None]
     return np.asarray(-0.5 * (hessian + hessian.T))
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg.blas import dtrmm
 
 from aisle_smc.arrays import Floats
 from aisle_smc.coordinates import Coordinate
@@ -338,7 +339,11 @@ class AffineSpace:
     inner: Space
     mean: Floats
     root: Floats
+    _columns: Floats = field(init=False, repr=False, compare=False)
     _last: dict[str, Floats] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_columns", np.asfortranarray(self.root))
 
     @property
     def dim(self) -> int:
@@ -356,31 +361,37 @@ class AffineSpace:
 
     def parameters(self, z: Floats) -> Floats:
         """Return the parameters that the target is called with, shape (n, k)."""
-        return self.inner.parameters(self._inside(z))
+        return self.inner.parameters(self.inside(z))
 
     def draws(self, z: Floats) -> Floats:
         """Return the free parameters, shape (n, d)."""
-        return self.inner.draws(self._inside(z))
+        return self.inner.draws(self.inside(z))
 
-    def _inside(self, z: Floats) -> Floats:
+    def inside(self, z: Floats) -> Floats:
+        """Return the coordinates of the other space, shape (n, d)."""
         if self._last.get("z") is not z:
-            inside = np.asarray(self.mean + z @ self.root.T)
+            inside = dtrmm(1.0, self._columns, z.T, lower=1).T
+            inside += self.mean
             self._last.update(z=z, inside=inside)
         return self._last["inside"]
 
     def supported(self, z: Floats) -> npt.NDArray[np.bool_] | None:
         """Return where the target may be called, shape (n,), or None for everywhere."""
-        return self.inner.supported(self._inside(z))
+        return self.inner.supported(self.inside(z))
 
     def log_reference(self, z: Floats) -> Floats:
         """Return the log of the reference density, shape (n,)."""
         log_det = float(np.log(np.diag(self.root)).sum())
-        return np.asarray(self.inner.log_reference(self._inside(z)) + log_det)
+        return np.asarray(self.inner.log_reference(self.inside(z)) + log_det)
 
     def reference_score(self, z: Floats) -> Floats:
         """Return the gradient of the log of the reference density, shape (n, d)."""
-        return np.asarray(self.inner.reference_score(self._inside(z)) @ self.root)
+        return self.outside(self.inner.reference_score(self.inside(z)))
 
     def pull_back(self, z: Floats, gradients: Floats) -> Floats:
         """Return gradients with respect to `z` of a function of the parameters."""
-        return np.asarray(self.inner.pull_back(self._inside(z), gradients) @ self.root)
+        return self.outside(self.inner.pull_back(self.inside(z), gradients))
+
+    def outside(self, slopes: Floats) -> Floats:
+        """Return gradients by `z` from gradients by the coordinates of the other space."""
+        return np.asarray(dtrmm(1.0, self._columns, slopes.T, trans_a=1, lower=1).T)
