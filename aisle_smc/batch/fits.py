@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -31,6 +31,7 @@ class _Fit:
     """
 
     subject: str = "model"
+    judged: Container[str] | None = None
     known: tuple[str, ...] = (
         "model", "data", "n", "draws", "tune", "chains", "proposal", "resampler", "threshold",
         "correlation", "initial", "evidence_draws",
@@ -110,6 +111,7 @@ class _Filter:
     """:func:`aisle_smc.ssm.particle_filter` of a series at given parameters: its log-evidence."""
 
     subject: str = "model"
+    judged: Container[str] | None = None
     known: tuple[str, ...] = (
         "model", "data", "params", "n", "proposal", "resampler", "threshold"
     )  # fmt: skip

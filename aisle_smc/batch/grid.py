@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -118,14 +118,21 @@ class Grid:
                 return axis.values
         return (self.options[name],) if name in self.options else ()
 
-    def probes(self) -> Iterator[Cell]:
-        """Return cells in which every value of every axis occurs, with the first of the others."""
+    def probes(self, axes: Container[str] | None = None) -> Iterator[Cell]:
+        """Return cells in which every value of some axes occurs, with the first of the others.
+
+        Parameters
+        ----------
+        axes : container of str, optional
+            Which axes; all by default.
+        """
         yield self.cell(0)
         stride = len(self)
         for axis in self.axes:
             stride //= len(axis.values)
-            for which in range(1, len(axis.values)):
-                yield self.cell(which * stride)
+            if axes is None or axis.name in axes:
+                for which in range(1, len(axis.values)):
+                    yield self.cell(which * stride)
 
 
 def _grid(

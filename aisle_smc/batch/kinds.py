@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,6 +23,10 @@ class Kind(Protocol):
     @property
     def subject(self) -> str:
         """The option that says what the task is about."""
+
+    @property
+    def judged(self) -> Container[str] | None:
+        """The options whose values are looked at before; None for all."""
 
     def check(self, options: Mapping[str, Any], data: Any, limits: Limits) -> None:
         """Raise ``ValueError`` or ``TypeError`` for options that cannot work."""
@@ -44,6 +48,7 @@ class _Function:
     """
 
     subject: str = "function"
+    judged: Container[str] | None = frozenset({"function", "data"})
 
     def check(self, options: Mapping[str, Any], data: Any, limits: Limits) -> None:
         function = options["function"]
@@ -97,6 +102,7 @@ class _Sample:
     """:func:`aisle_smc.sample` of a target under a prior."""
 
     subject: str = "target"
+    judged: Container[str] | None = None
     known: tuple[str, ...] = field(
         default=(
             "target", "prior", "init", "bounds", "periodic", "names", "vectorized", "ess",

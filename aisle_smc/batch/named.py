@@ -34,7 +34,7 @@ def by_name(text: str, folder: Path, known: Mapping[str, Any] | None = None) -> 
 
     Notes
     -----
-    What a module in `folder` defines travels to workers by value: they need not have the file.
+    What a file in `folder` defines travels to workers by value: they need not have the file.
     """
     if known is not None and text in known:
         return known[text]
@@ -97,6 +97,9 @@ def _choice(what: str, text: str, known: Mapping[str, Any]) -> Any:
 
 
 def _module(name: str, folder: Path) -> Any:
+    beside = folder.joinpath(*name.split(".")).with_suffix(".py")
+    if beside.is_file():
+        return _file(beside)
     where = str(folder.resolve())
     if where not in sys.path:
         sys.path.insert(0, where)
@@ -111,21 +114,30 @@ def _module(name: str, folder: Path) -> Any:
         raise ValueError(
             f"the module {name!r} does not import: {type(error).__name__}: {error}"
         ) from error
-    _by_value(module, folder)
     return module
+
+
+# Files that have been run, with their time and size: one file makes one module.
+_files: dict[Path, tuple[tuple[int, int], Any]] = {}
 
 
 def _file(path: Path) -> Any:
     if not path.is_file():
         near = [p.name for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise ValueError(f"no file {path}{did_you_mean(path.name, near)}")
+    path = path.resolve()
+    state = (path.stat().st_mtime_ns, path.stat().st_size)
+    if path in _files and _files[path][0] == state:
+        return _files[path][1]
     # A name of its own: a file called queue.py must not stand in for the module queue.
     name = f"aisle_study_{path.stem}"
+    import cloudpickle
+
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} must be a Python file, ending in .py")
     module = importlib.util.module_from_spec(spec)
-    where = str(path.resolve().parent)
+    where = str(path.parent)
     if where not in sys.path:
         sys.path.insert(0, where)
     sys.modules[name] = module
@@ -133,20 +145,13 @@ def _file(path: Path) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:
         stack = traceback.extract_tb(error.__traceback__)
-        frames = [frame for frame in stack if Path(frame.filename).resolve() == path.resolve()]
+        frames = [frame for frame in stack if Path(frame.filename).resolve() == path]
         line = getattr(error, "lineno", None) or (frames[-1].lineno if frames else None)
         at = f", line {line}" if line else ""
         raise ValueError(
             f"the file {path} does not run: {type(error).__name__}{at}: {error}"
         ) from error
-    _by_value(module, path.parent)
+    # What lies beside the study travels with it: workers need not have the file.
+    cloudpickle.register_pickle_by_value(module)
+    _files[path] = state, module
     return module
-
-
-def _by_value(module: Any, folder: Path) -> None:
-    """Let the functions of a module that lies beside the study travel with it."""
-    import cloudpickle
-
-    origin = getattr(module, "__file__", None)
-    if origin is not None and Path(origin).resolve().is_relative_to(folder.resolve()):
-        cloudpickle.register_pickle_by_value(module)

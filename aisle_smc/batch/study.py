@@ -270,13 +270,14 @@ class Study:
                 near_name = did_you_mean(str(name), self.data)
                 raise ValueError(f"{where}: no data {name!r}; the study has {known}{near_name}")
         limits = grid.limits.over(self.limits)
-        for cell in grid.probes():
+        for cell in grid.probes(kind.judged):
             name = cell.options.get("data")
             try:
                 kind.check(cell.options, None if name is None else self.data[name], limits)
             except (ValueError, TypeError) as error:
                 told = "".join(f", {key}={value}" for key, value in cell.labels.items())
-                raise type(error)(f"{where}{told}: {error}") from error
+                kind_of_error = TypeError if isinstance(error, TypeError) else ValueError
+                raise kind_of_error(f"{where}{told}: {error}") from error
 
     def _fingerprint(self, index: int, number: int, grid: Grid, cell: Cell, limits: Limits) -> str:
         places = dict(zip(grid.over, cell.places, strict=True))

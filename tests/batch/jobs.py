@@ -88,3 +88,13 @@ def where(data):
     """Which process, and whether its array is a view of something shared."""
     time.sleep(0.05)
     return {"process": os.getpid(), "owns": bool(data.flags.owndata), "total": float(data.sum())}
+
+
+def enter(folder, names):
+    """Enter tasks into a store as done, one after the other."""
+    from aisle_smc.batch.record import Record
+    from aisle_smc.batch.store import Store
+
+    store = Store.open(folder)
+    for name in names:
+        store.record([Record(fingerprint=name, status="done")])

@@ -1,0 +1,224 @@
+"""The store: results are whole or absent, the index loses nothing and counts nothing twice."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import sqlite3
+import threading
+
+import numpy as np
+import pytest
+
+from aisle_smc.batch import Grid, Store, Study, files
+from aisle_smc.batch.files import FolderFiles, RemoteFiles, files_at, record_in
+from aisle_smc.batch.record import Record, decode, encode, read_header
+from tests.batch import jobs
+
+
+def study(count=5):
+    return Study(
+        tasks=Grid(kind="function", options={"function": jobs.square}, over={"x": range(count)})
+    )
+
+
+def record(fingerprint, status="done", **known):
+    return Record(fingerprint=fingerprint, status=status, seconds=1.0, **known)
+
+
+# --- records and files ---------------------------------------------------------------------------
+
+
+def test_record_comes_back():
+    value = {"a": np.arange(3), "text": "\n\0", "none": None}
+    made = record("f", values={"log_evidence": -1.5, "ess": 3}, worker="here:1")
+    content = encode(made, value)
+    assert read_header(content) == made
+    back, held = decode(content)
+    assert back == made
+    assert np.array_equal(held.pop("a"), value.pop("a"))
+    assert held == value
+
+
+def test_header_is_read_without_unpickling():
+    class Trap:
+        def __reduce__(self):
+            return (pytest.fail, ("it was unpickled",))
+
+    assert read_header(encode(record("f"), Trap())).fingerprint == "f"
+
+
+@pytest.mark.parametrize("cut", [1, 10, -1])
+def test_damaged_file_is_told(cut):
+    content = encode(record("f"), list(range(100)))
+    with pytest.raises(ValueError, match=r"damaged|no record"):
+        decode(content[:cut])
+
+
+@pytest.mark.parametrize("address", ["folder", "memory://store-test/x", "file"])
+def test_files_in_all_places(tmp_path, address):
+    where = {"folder": str(tmp_path / "a"), "file": f"file://{tmp_path}/b"}.get(address, address)
+    held = files_at(where)
+    assert isinstance(held, FolderFiles if address == "folder" else RemoteFiles)
+    for name in ("abcd.result", "abce.result", "zz.nc"):
+        held.write(name, name.encode())
+    held.write("zz.nc", b"again")
+    assert sorted(held.names()) == ["abcd.result", "abce.result", "zz.nc"]
+    assert held.read("zz.nc") == b"again"
+    held.remove("abcd.result")
+    held.remove("abcd.result")
+    assert sorted(held.names()) == ["abce.result", "zz.nc"]
+    with pytest.raises(FileNotFoundError):
+        held.read("abcd.result")
+    assert record_in(held, "abcd.result") is None
+    assert record_in(held, "zz.nc") is None
+
+
+def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    held = FolderFiles(tmp_path)
+    held.write("name", b"old")
+
+    def fail(handle):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(OSError, match="disk is full"):
+        held.write("name", b"new")
+    assert held.read("name") == b"old"
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["name"]
+
+
+def test_token_says_who_sees_the_folder(tmp_path):
+    held = FolderFiles(tmp_path / "results")
+    assert not held.seen("a")
+    held.mark("a")
+    assert held.seen("a")
+    assert not held.seen("b")
+
+
+# --- the index -----------------------------------------------------------------------------------
+
+
+def test_enrolling_again_keeps_what_is_known(tmp_path):
+    store, tasks = Store.create(tmp_path), list(study())
+    store.enrol(tasks)
+    store.record([record(tasks[1].fingerprint), record(tasks[2].fingerprint, "failed")])
+    store.enrol(tasks)
+    assert list(store.statuses().values()).count("pending") == 3
+    summary = store.summary()
+    assert (summary.done, summary.failed, summary.pending, summary.total) == (1, 1, 3, 5)
+    assert (summary.former, summary.seconds) == (0, 1.0)
+    store.enrol(tasks[:2])
+    assert (store.summary().total, store.summary().former) == (2, 3)
+    store.enrol(tasks)
+    assert store.summary() == summary
+
+
+def test_what_is_done_stays_done(tmp_path):
+    store, tasks = Store.create(tmp_path), list(study())
+    store.enrol(tasks)
+    name = tasks[0].fingerprint
+    store.record([record(name, values={"value": 1})])
+    store.record([record(name, "failed", fault="later"), record(name, values={"value": 2})])
+    (row,) = store.rows(status="done")
+    assert (row["outcome"], row["fault"]) == ({"value": 1}, "")
+
+
+def test_records_of_unknown_tasks_are_nothing(tmp_path):
+    store = Store.create(tmp_path)
+    store.enrol(study())
+    store.record([record("unknown")])
+    assert store.summary().total == 5
+
+
+def test_files_that_the_index_does_not_know_are_found(tmp_path):
+    store, tasks = Store.create(tmp_path), list(study())
+    store.enrol(tasks)
+    names = [task.fingerprint for task in tasks]
+    for name, status in zip(names[:3], ("done", "failed", "done"), strict=True):
+        store.files.write(f"{name}.result", encode(record(name, status), None))
+    store.files.write(f"{names[3]}.result", b"cut sho")
+    store.files.write(f"{names[4]}.nc", b"a fit whose result was not written")
+    store.record([record(names[0])])
+    found = {r.fingerprint: r.status for r in store.found(store.statuses())}
+    assert found == {names[1]: "failed", names[2]: "done"}
+
+
+def test_rows_that_took_longest(tmp_path):
+    store, tasks = Store.create(tmp_path), list(study())
+    store.enrol(tasks)
+    for k, task in enumerate(tasks[:4]):
+        store.record([Record(fingerprint=task.fingerprint, status="done", seconds=float(k))])
+    assert [row["seconds"] for row in store.rows(slowest=2)] == [3.0, 2.0]
+
+
+def test_stores_are_told_apart_from_other_folders(tmp_path):
+    with pytest.raises(ValueError, match="no study in"):
+        Store.open(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="is a file"):
+        Store.create(tmp_path / "file")
+
+
+def test_many_writers(tmp_path):
+    """Three processes enter all tasks at the same time: each counts once."""
+    store = Store.create(tmp_path)
+    store.enrol(study(60))
+    names = list(store.statuses())
+    context = multiprocessing.get_context("spawn")
+    writers = [
+        context.Process(target=jobs.enter, args=(tmp_path, names[k:] + names[:k]))
+        for k in (0, 20, 40)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0] * 3
+    assert (store.summary().done, store.summary().total) == (60, 60)
+
+
+def test_store_is_whole_for_whoever_opens_it_first(tmp_path):
+    """Opened while it is being made it has all its tables, or is not there."""
+    errors = []
+
+    def look():
+        while not stop.is_set():
+            for k in range(30):
+                try:
+                    Store.open(tmp_path / f"{k}").summary()
+                except ValueError:
+                    pass
+                except sqlite3.Error as error:
+                    errors.append(error)
+
+    stop = threading.Event()
+    thread = threading.Thread(target=look)
+    thread.start()
+    for k in range(30):
+        Store.create(tmp_path / f"{k}")
+    stop.set()
+    thread.join()
+    assert errors == []
+    assert [p.name for p in tmp_path.rglob(".*")] == []
+
+
+def test_facts(tmp_path):
+    store = Store.create(tmp_path, results="memory://x")
+    assert store.fact("running") is None
+    store.note(running=[[1, 2.5]], rate=None)
+    assert (store.fact("running"), store.fact("rate", 3)) == ([[1, 2.5]], None)
+    assert store.fact("results") == "memory://x"
+    assert isinstance(pickle.loads(pickle.dumps(store)), Store)
+
+
+def test_a_hundred_thousand_tasks(tmp_path):
+    """The index holds them and counts them right; how fast is measured in benchmarks/batch."""
+    store, many = Store.create(tmp_path), list(study(100_000))
+    store.enrol(many)
+    names = [task.fingerprint for task in many]
+    assert len(set(names)) == 100_000
+    store.record([record(name) for name in names[:70_000]])
+    store.record([record(name, "failed") for name in names[60_000:75_000]])
+    summary = store.summary()
+    assert (summary.done, summary.failed, summary.pending) == (70_000, 5_000, 25_000)
