@@ -54,8 +54,12 @@ def dependent_blocks(x: Floats, w: Floats) -> tuple[tuple[int, ...], ...]:
         order = np.argsort(x[:, j], kind="stable")
         rank = np.empty(n)
         rank[order] = np.cumsum(w[order]) - 0.5 * w[order]
-        for k in range(FEATURES):
-            features[:, j, k] = np.cos(math.pi * (k + 1) * rank)
+        features[:, j, 0] = np.cos(math.pi * rank)
+    # Chebyshev's recurrence: cos (k + 1) t = 2 cos t cos k t - cos (k - 1) t.
+    first, before = 2.0 * features[:, :, 0], np.ones((n, d))
+    for k in range(1, FEATURES):
+        features[:, :, k] = first * features[:, :, k - 1] - before
+        before = features[:, :, k - 1]
     flat = features.reshape(n, d * FEATURES)
     flat -= w @ flat
     spread = np.sqrt(w @ np.square(flat))

@@ -8,13 +8,23 @@ import numpy as np
 
 from aisle_smc.arrays import Floats
 from aisle_smc.distributions.dependence import dependent_blocks
-from aisle_smc.distributions.mixture_fit import Half, fit_mixture, grown_mixture
+from aisle_smc.distributions.mixture_fit import (
+    Half,
+    better,
+    fit_mixture,
+    grown_mixture,
+    halves,
+    thinned,
+    without_negligible,
+)
 from aisle_smc.distributions.protocol import (
     Distribution,
     check_draw,
     read_points,
     read_weighted,
+    without_copies,
 )
+from aisle_smc.distributions.triangular import FEW, fit_triangular
 
 __all__ = ["Independent", "fit_independent", "grown_independent"]
 
@@ -119,8 +129,9 @@ def fit_independent(x: Floats, weights: Floats, rng: np.random.Generator) -> Ind
     Returns
     -------
     Independent
-        A mixture of Student-t distributions on each block, see :func:`fit_mixture`; one block of
-        all coordinates where everything hangs together.
+        A mixture of Student-t distributions on each block, see :func:`fit_mixture`, or a
+        triangular map, see :func:`fit_triangular`; one block of all coordinates where everything
+        hangs together.
 
     Raises
     ------
@@ -134,9 +145,12 @@ def fit_independent(x: Floats, weights: Floats, rng: np.random.Generator) -> Ind
     """
     check_draw(1, rng)
     x, w = read_weighted(x, weights)
+    x, w = without_copies(*without_negligible(x, w))
     blocks = dependent_blocks(x, w)
-    parts = tuple(fit_mixture(columns(x, block), w, rng) for block in blocks)
-    return Independent(parts=parts, blocks=blocks)
+    if x.shape[0] < 4:
+        parts = tuple(fit_mixture(columns(x, block), w, rng) for block in blocks)
+        return Independent(parts=parts, blocks=blocks)
+    return grown_independent(*halves(*thinned(x, w, rng), rng), rng, blocks).fit(x, w)
 
 
 def grown_independent(
@@ -145,10 +159,19 @@ def grown_independent(
     """Fit a product over blocks to one half of the points, its parts chosen with the other."""
     (x, w), (held_x, held_w) = one, other
     parts = tuple(
-        grown_mixture((columns(x, block), w), (columns(held_x, block), held_w), rng)
-        for block in blocks
+        _part((columns(x, block), w), (columns(held_x, block), held_w), rng) for block in blocks
     )
     return Independent(parts=parts, blocks=blocks)
+
+
+def _part(one: Half, other: Half, rng: np.random.Generator) -> Distribution:
+    """Fit a mixture, or a triangular map if it predicts the other half better."""
+    mixture = grown_mixture(one, other, rng)
+    if not 1 < mixture.dim <= FEW or len(mixture.parts) == 1:
+        return mixture
+    triangular = fit_triangular(*one, rng)
+    new, old = triangular.log_density(other[0]), mixture.log_density(other[0])
+    return triangular if better(new, old, other[1]) else mixture
 
 
 def columns(x: Floats, block: tuple[int, ...]) -> Floats:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from functools import partial
-from typing import TypeAlias
+from collections.abc import Collection
 
 import numpy as np
 
@@ -12,8 +10,8 @@ from aisle_smc.arrays import Floats
 from aisle_smc.distributions.dependence import dependent_blocks
 from aisle_smc.distributions.elliptical_fit import grown_elliptical
 from aisle_smc.distributions.independent import grown_independent
+from aisle_smc.distributions.mixture import Mixture
 from aisle_smc.distributions.mixture_fit import (
-    Half,
     better,
     fit_mixture,
     grown_mixture,
@@ -28,14 +26,12 @@ from aisle_smc.distributions.protocol import (
     read_weighted,
     without_copies,
 )
-from aisle_smc.distributions.triangular import fit_triangular
+from aisle_smc.distributions.triangular import FEW, fit_triangular
 
 __all__ = ["fit_proposal"]
 
-# Dimensions up to which a triangular map is tried.
-FEW = 30
-
-Fit: TypeAlias = Callable[[Half, Half, np.random.Generator], Distribution]
+STUDENT, ELLIPTICAL = "student-t mixture", "elliptical"
+BLOCKS, TRIANGULAR = "independent blocks", "triangular"
 
 
 def fit_proposal(
@@ -82,7 +78,8 @@ def fit_proposal(
     distributions of any radius, for shells; a product over blocks of dependent coordinates
     (:func:`fit_independent`), if there is more than one block; a triangular map with quadratic
     terms (:func:`fit_triangular`), for bananas and funnels, in up to 30 dimensions: beyond, its
-    order takes many times as long to find as all other families together.
+    order takes many times as long to find as all other families together.  Where the product beats
+    the first two, no map of all coordinates is tried.
 
     Examples
     --------
@@ -101,34 +98,42 @@ def fit_proposal(
         return fit_mixture(x, w, rng, most=1), ()
     w = tempered(w, x.shape[1] + 1.0)
     one, other = halves(*thinned(x, w, rng), rng)
-    families = _families(x, w)
-    if among is not None:
-        kept = {name: fit for name, fit in families.items() if name in among}
-        families = kept or families
-    fits = [fit(one, other, rng) for fit in families.values()]
-    scores = [q.log_density(other[0]) for q in fits]
-    best = 0
-    for j, score in enumerate(scores):
-        if better(score, scores[best], other[1]):
-            best = j
-    means = [float(other[1] @ score) for score in scores]
-    return fits[best].fit(x, w), tuple(zip(families, means, strict=True))
-
-
-def _families(x: Floats, w: Floats) -> dict[str, Fit]:
-    """Return the families worth trying, the ones to prefer first."""
-    families: dict[str, Fit] = {"student-t mixture": grown_mixture}
-    if x.shape[1] == 1:
-        return families
-    families["elliptical"] = grown_elliptical
     blocks = dependent_blocks(x, w)
-    if len(blocks) > 1:
-        families["independent blocks"] = partial(grown_independent, blocks=blocks)
-    if x.shape[1] <= FEW:
-        families["triangular"] = _triangular
-    return families
+    names = _families(x.shape[1], len(blocks))
+    if among is not None:
+        names = tuple(name for name in names if name in among) or names
+    fits: dict[str, Distribution] = {}
+    scores: dict[str, Floats] = {}
+    best = names[0]
+    for name in names:
+        # The product is made of such maps, and nothing else was found to hang together.
+        if name == TRIANGULAR and best == BLOCKS and len(scores) > 1:
+            continue
+        if name == STUDENT:
+            fits[name] = grown_mixture(one, other, rng)
+        elif name == ELLIPTICAL:
+            student = fits.get(STUDENT)
+            # Where one Student-t part is enough, so is one elliptical part.
+            single = isinstance(student, Mixture) and len(student.parts) == 1
+            fits[name] = grown_elliptical(one, other, rng, most=1 if single else 4)
+        elif name == BLOCKS:
+            fits[name] = grown_independent(one, other, rng, blocks)
+        else:
+            fits[name] = fit_triangular(*one, rng)
+        scores[name] = fits[name].log_density(other[0])
+        if better(scores[name], scores[best], other[1]):
+            best = name
+    means = tuple((name, float(other[1] @ score)) for name, score in scores.items())
+    return fits[best].fit(x, w), means
 
 
-def _triangular(one: Half, other: Half, rng: np.random.Generator) -> Distribution:
-    """Fit a triangular map to one half of the points; its complexity is not held out for."""
-    return fit_triangular(*one, rng)
+def _families(dim: int, blocks: int) -> tuple[str, ...]:
+    """Return the names of the families worth trying, the ones to prefer first."""
+    if dim == 1:
+        return (STUDENT,)
+    names = [STUDENT, ELLIPTICAL]
+    if blocks > 1:
+        names.append(BLOCKS)
+    if dim <= FEW:
+        names.append(TRIANGULAR)
+    return tuple(names)

@@ -23,7 +23,9 @@ BLOCK = 4096
 SOME = 2000
 WORK = 2.5e6
 # With more coordinates than this no exchanges of neighbours are tried.
-FEW = 24
+EXCHANGED = 24
+# Dimensions in which a map is found in reasonable time.
+FEW = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -235,7 +237,7 @@ def find_order(x: Floats, w: Floats, rng: np.random.Generator) -> Integers:
     features = standard_of(columns, w).features(columns)
     scores = Scores(features=features, w=w, size=size)
     orders = likely_orders(features, w, size)
-    if len(orders) == 1 or d > FEW:
+    if len(orders) == 1 or d > EXCHANGED:
         return np.array(best_order(orders[:2], scores))
     return np.array(exchanged(best_order(orders, scores), scores))
 

@@ -1,4 +1,4 @@
-"""Covariances that stay usable when few points carry weight: shrinkage, and roots never singular."""
+"""Covariances usable when few points carry weight: shrinkage, and roots never singular."""
 
 from __future__ import annotations
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aisle_smc.distributions import Gaussian, Independent, fit_independent, fit_mixture
+from aisle_smc.distributions import (
+    Gaussian,
+    Independent,
+    Triangular,
+    fit_independent,
+    fit_mixture,
+)
 from aisle_smc.distributions.dependence import dependent_blocks
 from tests.distributions.densities import gaussian
 from tests.distributions.shapes import (
@@ -114,22 +120,33 @@ def test_blocks_may_be_in_any_order():
     [
         (LOG_GAMMA_10, 2500, singles(10), 0.88),
         (MANY_WELL_32, 2500, singles(32), 0.7),
-        (Rosenbrock(), 3000, PAIRS, 0.7),
+        (Rosenbrock(), 3000, PAIRS, 0.9),
     ],
     ids=["log-gamma", "many wells", "rosenbrock"],
 )
 def test_products_are_fitted(target, n, blocks, least):
-    rng = np.random.default_rng(1)
-    x = target.sample(n, rng)
-    q = fit_independent(x, np.ones(n), rng)
-    assert q.blocks == blocks
-    assert efficiency(target, q, rng) > least
+    found = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        x = target.sample(n, rng)
+        q = fit_independent(x, np.ones(n), rng)
+        assert q.blocks == blocks
+        found.append(efficiency(target, q, rng))
+    # One draw between two of the wells can take a third of the efficiency of a good fit.
+    assert np.median(found) > least
 
 
 def test_one_mixture_cannot_do_a_product():
     rng = np.random.default_rng(1)
     x = LOG_GAMMA_10.sample(2500, rng)
     assert efficiency(LOG_GAMMA_10, fit_mixture(x, np.ones(2500), rng), rng) < 0.6
+
+
+def test_a_block_may_be_a_map():
+    rng = np.random.default_rng(1)
+    target = Rosenbrock()
+    q = fit_independent(target.sample(3000, rng), np.ones(3000), rng)
+    assert all(isinstance(part, Triangular) for part in q.parts)
 
 
 def test_what_hangs_together_is_one_block():
