@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 from aisle_kernels import weights as kernels
 from aisle_kernels.pareto import pareto_k, tail_length
 
 from aisle_smc.arrays import Floats
-from aisle_smc.distributions import Distribution
 from aisle_smc.moves import Points
 from aisle_smc.particles import Particles
-from aisle_smc.sampling.bridges import FromBase, Posterior
 
-__all__ = ["DOMINATES", "FIRST", "MOST", "VARIANCE", "Frozen", "Judged", "judge"]
+__all__ = ["DOMINATES", "FIRST", "MOST", "VARIANCE", "Frozen", "Judged", "Source", "judge"]
 
 # Shape of a tail below which there is a variance.
 VARIANCE = 0.5
@@ -123,16 +121,22 @@ def judge(log_w: Floats) -> Judged:
     return Judged(n=n, log_evidence=value, error=error, ess=ess, khat=khat, largest=largest)
 
 
+class Source(Protocol):
+    """What draws points and weighs them for a posterior."""
+
+    def start(self, n: int, rng: np.random.Generator) -> Points:
+        """Draw points; ``exp(log_ratio)`` are weights whose mean is the evidence."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frozen:
     """A stage that draws from a frozen proposal until the estimates are good enough.
 
     Attributes
     ----------
-    posterior : Posterior
-        The target.
-    proposal : Distribution
-        The frozen proposal.
+    source : Source
+        The frozen proposal, with the target to weigh its draws for.
     ess, error : float
         Effective sample size and standard error of the log-evidence to reach.
     most : int
@@ -150,8 +154,7 @@ class Frozen:
     are.  So a run that stops and goes on later makes the draws of one that aimed higher at once.
     """
 
-    posterior: Posterior
-    proposal: Distribution
+    source: Source
     ess: float
     error: float
     most: int
@@ -188,6 +191,5 @@ class Frozen:
         return self._more(cast(tuple[Points, ...], particles.x), rng)
 
     def _more(self, parts: tuple[Points, ...], rng: np.random.Generator) -> Particles:
-        bridge = FromBase(posterior=self.posterior, base=self.proposal)
-        parts = (*parts, *(bridge.start(self.batch, rng) for _ in range(self.batches)))
+        parts = (*parts, *(self.source.start(self.batch, rng) for _ in range(self.batches)))
         return Particles(parts, np.concatenate([p.log_ratio for p in parts]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from aisle_smc.distributions import (
     fit_mixture,
 )
 from aisle_smc.priors import Prior
+from aisle_smc.sampling.offers import Offer, read_offer
 from aisle_smc.sampling.spaces import BareSpace, DistributionSpace, PriorSpace, Space, WhiteSpace
 from aisle_smc.streams import stream
 
@@ -27,7 +28,7 @@ __all__ = ["Request", "read_request"]
 INIT_AT_LEAST = 10
 # How much wider than the draws it was fitted to the start of a bare density is.
 WIDER = 1.5
-INIT = 5
+INIT, OFFER = 5, 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,8 @@ class Request:
         What to add to the target, in nats: the log-volume of a box that stands in for a prior.
     prior : Prior or None
         The prior by name, for figures.
+    offer : Offer or None
+        A person's proposal, in the free parameters.
     """
 
     space: Space
@@ -56,12 +59,18 @@ class Request:
     base: Distribution | None = None
     offset: float = 0.0
     prior: Prior | None = None
+    offer: Offer | None = None
 
 
 def read_request(
-    prior: Any, init: Any, bounds: Any, names: Sequence[str] | None, seed: int
+    prior: Any,
+    init: Any,
+    bounds: Any,
+    names: Sequence[str] | None,
+    seed: int,
+    proposal: Any = None,
 ) -> Request:
-    """Return the coordinates that a prior, bounds and first draws stand for.
+    """Return the coordinates that a prior, bounds, first draws and a proposal stand for.
 
     Raises
     ------
@@ -81,10 +90,15 @@ def read_request(
             "that stands alone finite bounds or first draws (init); got none of them"
         )
     if prior is not None:
-        return _with_prior(prior, init, names, seed)
-    if init is None:
-        return _in_a_box(bounds, names)
-    return _bare(init, bounds, names, seed)
+        request = _with_prior(prior, init, names, seed)
+    elif init is None:
+        request = _in_a_box(bounds, names)
+    else:
+        request = _bare(init, bounds, names, seed)
+    if proposal is None:
+        return request
+    offer = read_offer(proposal, request.free, stream(seed, OFFER))
+    return replace(request, offer=offer)
 
 
 def _with_prior(prior: Any, init: Any, names: Sequence[str] | None, seed: int) -> Request:

@@ -29,7 +29,7 @@ from aisle_smc.version import __version__
 
 __all__ = ["bridge", "sample"]
 
-# The key of the stream of the first points to try; a session has 0 to 4, its request 5.
+# The key of the stream of the first points to try; sessions have 0 to 4 and 8, requests 5 and 7.
 PROBE, PROBES = 6, 12
 # Points of a stage, at least.
 LEAST = 10
@@ -41,6 +41,7 @@ def sample(
     prior: Any = None,
     *,
     init: Any = None,
+    proposal: Any = None,
     bounds: Any = None,
     periodic: Sequence[str] = (),
     names: Sequence[str] | None = None,
@@ -78,6 +79,11 @@ def sample(
     init : array_like, shape (m, d), or mapping, optional
         First draws, from an earlier fit for instance.  They say where to start and never enter
         the estimates.
+    proposal : distribution, optional
+        A guess at the posterior, in the free parameters as the target takes them: an object with
+        ``sample(n, rng)`` and ``log_density(x)``, SciPy frozen distributions (in order, or by
+        name), a distribution or flow of torch.  If `n` draws of it, a tenth of them from the
+        prior, weigh evenly, it takes the place of exploring; if not, the run explores without it.
     bounds : mapping or sequence of pairs, optional
         Without a prior: the box to integrate over, or with `init` the bounds of parameters that
         have some (None for no bound).
@@ -168,7 +174,7 @@ def sample(
     >>> result.mean.round(1).tolist()
     [0.8]
     """
-    request = read_request(prior, init, bounds, names, seed)
+    request = read_request(prior, init, bounds, names, seed, proposal)
     aim = Aim(
         ess=ess,
         evidence_error=evidence_error,
@@ -196,6 +202,10 @@ def sample(
         )
     probes = _probes(request, seed)
     made_of = {} if file is None else _fingerprint(target, request, init, periodic, seed, n, path)
+    if request.offer is not None and file is not None:
+        # By what it draws and what it says of that, whatever kind of object it is.
+        x = request.offer.sample(PROBES, stream(seed, PROBE))
+        made_of["proposal"] = digest([x, request.offer.log_density(x)])
 
     def begin() -> Session:
         journal = None if file is None else Journal(file, made_of)
@@ -224,6 +234,7 @@ def sample(
             base=request.base,
             path=path,
             circles=turned,
+            offer=request.offer,
         )
 
     def run(session: Session | None, aim: Aim) -> SampleResult:

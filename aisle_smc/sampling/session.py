@@ -27,13 +27,14 @@ from aisle_smc.particles import Particles
 from aisle_smc.sampling.aim import Aim
 from aisle_smc.sampling.bridges import FromBase, Posterior
 from aisle_smc.sampling.estimates import Estimate, replicated
-from aisle_smc.sampling.frozen import FIRST, MOST, Frozen, judge
+from aisle_smc.sampling.frozen import FIRST, MOST, Frozen, Source, judge
 from aisle_smc.sampling.growth import GROWTH, runs_away
 from aisle_smc.sampling.laplace import MANY
 from aisle_smc.sampling.meter import Meter, Reading, Spent
+from aisle_smc.sampling.offers import FromOffer, Offer
 from aisle_smc.sampling.spaces import AffineSpace
 from aisle_smc.sampling.starts import first_bridge, turned
-from aisle_smc.sampling.trace import Step, explored_step, replicates_step
+from aisle_smc.sampling.trace import Step, drawn_step, explored_step, replicates_step
 from aisle_smc.smc import resume, smc
 from aisle_smc.streams import stream
 from aisle_smc.tempering import BASE, TARGET, History, Persistent, Pool, Tempering
@@ -43,8 +44,11 @@ __all__ = ["Session"]
 
 # Keys of the streams of the phases.
 GUESS, EXPLORE, DRAW, REPLICATE, TURN = range(5)
+OFFER = 8
 # Explorations at most, and how many times as many points the second one has.
 ATTEMPTS, BOLDER = 2, 4
+# Share of effective draws of a person's proposal that makes exploring unnecessary.
+WORTH = 0.2
 # Shape of the tail that makes a second exploration unnecessary.
 WELL = 0.6
 
@@ -71,6 +75,8 @@ class Session:
         The level of the base, which says how the path goes on from it.
     circles : tuple of int
         Places of periodic parameters, whose circles are still to be cut.
+    offer : Offer or None
+        A person's proposal, until it turns out not to do.
     """
 
     posterior: Posterior
@@ -80,6 +86,7 @@ class Session:
     base: Distribution | None = None
     path: Level = BASE
     circles: tuple[int, ...] = ()
+    offer: Offer | None = None
     trace: list[Step] = field(default_factory=list)
     watch: Any = None
     explored: tuple[Persistent, Particles, np.random.Generator] | None = None
@@ -112,6 +119,14 @@ class Session:
         # Evaluations of a stage that a limit cut short are made again.
         self._counted = self.meter.evaluations
         try:
+            if self.circles:
+                with self.meter.phase("guessing"):
+                    rng = stream(self.seed, TURN)
+                    self.posterior = turned(self.posterior, self.circles, self.n, rng)
+                    self.circles = ()
+                    self._count()
+            if self.offer is not None and self._takes(self.offer, aim):
+                return
             if self.bridge is None:
                 with self.meter.phase("guessing"):
                     self.bridge = self._guess()
@@ -122,7 +137,7 @@ class Session:
                         self._explore()
                     self.finished = True
                 with self.meter.phase("drawing"):
-                    self._draw(aim)
+                    self._draw(aim, self._best(), stream(self.seed, DRAW, self.attempt))
                 if self.settled or self.attempt + 1 >= ATTEMPTS:
                     break
                 self._start_over()
@@ -140,14 +155,28 @@ class Session:
 
     def _guess(self) -> Bridge:
         """Choose where the path to the target starts."""
-        if self.circles:
-            rng = stream(self.seed, TURN)
-            self.posterior = turned(self.posterior, self.circles, self.n, rng)
-            self.circles = ()
         if self.base is not None:
             return FromBase(posterior=self.posterior, base=self.base)
         self.posterior, bridge = first_bridge(self.posterior, stream(self.seed, GUESS))
         return bridge
+
+    def _takes(self, offer: Offer, aim: Aim) -> bool:
+        """Draw from a person's proposal, and say whether that was enough."""
+        source = FromOffer(posterior=self.posterior, offer=offer, safety=self.base)
+        if self.drawn is None:
+            with self.meter.phase("guessing"):
+                points = source.start(self.n, stream(self.seed, OFFER, 0))
+                pilot = judge(points.log_ratio)
+                self._note(drawn_step("proposal", pilot, self.meter))
+            if not (pilot.calibrated and pilot.ess >= WORTH * pilot.n):
+                self.offer = None
+                return False
+        with self.meter.phase("drawing"):
+            self._draw(aim, source, stream(self.seed, OFFER, 1))
+        if self.trusted and self.settled:
+            return True
+        self.offer = self.drawn = None
+        return False
 
     def _kernels(self) -> tuple[Kernel, ...]:
         bridge = self.bridge
@@ -187,18 +216,13 @@ class Session:
         self.explored = self.drawn = None
         self.finished = False
 
-    def _draw(self, aim: Aim) -> None:
+    def _draw(self, aim: Aim, source: Source | None, rng: np.random.Generator) -> None:
+        """Draw from a frozen proposal, if there is one, or go on drawing."""
         if self.drawn is None:
-            rng = stream(self.seed, DRAW, self.attempt)
-            q = self._proposal()
-            if q is None:
+            if source is None:
                 return
             first = Frozen(
-                posterior=self.posterior,
-                proposal=q,
-                ess=aim.ess,
-                error=aim.evidence_error,
-                most=self._most(0),
+                source=source, ess=aim.ess, error=aim.evidence_error, most=self._most(0)
             )
             first = replace(first, batches=max(min(first.most // first.batch, FIRST), 1))
             steps = smc(first, 1, rng, threshold=0.0)
@@ -210,20 +234,12 @@ class Session:
             steps = resume(stage, particles, rng, threshold=0.0)
         for stage, particles in steps:
             self.drawn = stage, particles, copied(rng)
-            found = judge(particles.log_w)
-            self._note(
-                Step(
-                    phase="final",
-                    evaluations=self.meter.evaluations,
-                    log_evidence=found.log_evidence,
-                    error=found.error,
-                    ess=found.ess,
-                    acceptance=found.ess / found.n,
-                    khat=found.khat,
-                    seconds=self.meter.seconds,
-                    kernel="frozen proposal",
-                )
-            )
+            self._note(drawn_step("final", judge(particles.log_w), self.meter))
+
+    def _best(self) -> Source | None:
+        """Return the source of draws that explored best."""
+        q = self._proposal()
+        return None if q is None else FromBase(posterior=self.posterior, base=q)
 
     def _proposal(self) -> Distribution | None:
         """Return the proposal that did best at the target, by draws that it was not fitted to."""

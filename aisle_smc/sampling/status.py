@@ -24,8 +24,9 @@ def sentence(step: Step) -> str:
         return f"nested levels, {value} so far"
     if step.phase == "stay":
         return f"at the target, {value}, ESS {step.ess:.0f}"
-    if step.phase == "final":
-        return f"drawing, {value}, ESS {step.ess:.0f}, k-hat {step.khat:.2f}"
+    if step.phase in ("proposal", "final"):
+        how = "trying the proposal" if step.phase == "proposal" else "drawing"
+        return f"{how}, {value}, ESS {step.ess:.0f}, k-hat {step.khat:.2f}"
     return f"replicates, {value}"
 
 

@@ -9,10 +9,11 @@ from typing import cast
 
 from aisle_smc.particles import Particles
 from aisle_smc.sampling.estimates import replicated
+from aisle_smc.sampling.frozen import Judged
 from aisle_smc.sampling.meter import Meter
 from aisle_smc.tempering import History, Threshold
 
-__all__ = ["Step", "explored_step", "replicates_step"]
+__all__ = ["Step", "drawn_step", "explored_step", "replicates_step"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,7 @@ class Step:
     Attributes
     ----------
     phase : str
-        "prior", "tempering", "nested", "stay", "final" or "replicates".
+        "proposal", "prior", "tempering", "nested", "stay", "final" or "replicates".
     evaluations : int
         Evaluations so far.
     log_evidence, error : float
@@ -78,6 +79,21 @@ def explored_step(particles: Particles, meter: Meter) -> Step:
         acceptance=last.efficiency if math.isnan(last.acceptance) else last.acceptance,
         seconds=meter.seconds,
         kernel=last.kernel,
+    )
+
+
+def drawn_step(phase: str, found: Judged, meter: Meter) -> Step:
+    """Return the row of independent draws from a proposal."""
+    return Step(
+        phase=phase,
+        evaluations=meter.evaluations,
+        log_evidence=found.log_evidence,
+        error=found.error,
+        ess=found.ess,
+        acceptance=found.ess / found.n,
+        khat=found.khat,
+        seconds=meter.seconds,
+        kernel="frozen proposal",
     )
 
 

@@ -187,7 +187,8 @@ def test_draws_go_on_while_one_of_them_makes_the_error(monkeypatch):
     monkeypatch.setattr("aisle_smc.sampling.frozen.SECOND_LOOK", 1000)
     stage = frozen(100.0)
     ev = evaluator(spiked, ("a", "b"), PROBE)
-    stage = replace(stage, posterior=replace(stage.posterior, evaluator=ev))
+    source = replace(stage.source, posterior=replace(stage.source.posterior, evaluator=ev))
+    stage = replace(stage, source=source)
     _, particles = last(stage, stream(1))
     assert judge(particles.log_w[: plain.n]).dominated
     assert particles.n >= 1000
@@ -202,7 +203,9 @@ def frozen(ess, most=10**6, **limits):
         proposal=Gaussian(mean=np.array([0.4, -0.3]), root=0.8 * np.eye(2)),
         safety=StudentT(location=np.zeros(2), root=np.eye(2), df=3.0),
     )
-    return Frozen(posterior=target, proposal=q, ess=ess, error=0.1, most=most, batch=100)
+    return Frozen(
+        source=FromBase(posterior=target, base=q), ess=ess, error=0.1, most=most, batch=100
+    )
 
 
 def last(stage, rng):
