@@ -96,7 +96,9 @@ def ascend(
             "that do not, although log_prob has parameters; use a score form"
         )
     gamma, density = log_gamma.detach().double(), log_q.detach().double()
-    _check_values(gamma, density)
+    log_ratio = gamma - density
+    if not bool(torch.isfinite(log_ratio).all()):
+        _check_values(gamma, density)
     rows = weigh(gamma, density)
     terms = [(log_gamma, rows.theta)]
     if form.score and (path or not form.coupled):
@@ -111,7 +113,7 @@ def ascend(
     count = rows.log_evidence.numel()
     live = [(t, (c / count).to(t.dtype)) for t, c in terms if t.requires_grad]
     loss = _loss(value, *(part for pair in live for part in pair))
-    return Ascent(loss=loss, rows=rows, log_ratio=gamma - density)
+    return Ascent(loss=loss, rows=rows, log_ratio=log_ratio)
 
 
 class _Scale:

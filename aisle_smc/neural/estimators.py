@@ -24,6 +24,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from types import MappingProxyType
 
 from aisle_smc.arguments import check_count
@@ -86,14 +87,19 @@ def estimator(name: str, **parameters: object) -> Formula:
     if key not in _TABLE:
         near = difflib.get_close_matches(key, _TABLE, n=1, cutoff=0.0)
         raise ValueError(f"unknown estimator {name!r}; did you mean {near[0]!r}? see ESTIMATORS")
-    make = _TABLE[key][1]
+    make, signature = _TABLE[key][1], _signature(key)
     try:
-        inspect.signature(make).bind(key, **parameters)
+        signature.bind(key, **parameters)
     except TypeError as error:
-        known = list(inspect.signature(make).parameters)[1:]
+        known = list(signature.parameters)[1:]
         takes = f"the parameters {', '.join(known)}" if known else "no parameters"
         raise TypeError(f"{key!r} takes {takes}; {error}") from None
     return make(key, **parameters)
+
+
+@cache
+def _signature(key: str) -> inspect.Signature:
+    return inspect.signature(_TABLE[key][1])
 
 
 def _bounded_ratio(divergence: Divergence) -> bool:

@@ -87,6 +87,9 @@ def surrogate(
 
     Notes
     -----
+    The divergences from the target to the proposal are those of many particles: with one, the path
+    form of KL is that of KL(q | pi), with few it is between the two; 16 or more are better.
+
     Both densities are evaluated once. A draw of zero target density contributes nothing, provided
     that the gradient of `log_joint` by theta is finite there. Weights and coefficients are float64
     whatever the networks are.
