@@ -19,7 +19,8 @@ from aisle_smc.neural.maximisers import fit_bernoulli, fit_categorical
 __all__ = ["Bernoulli", "BernoulliProposal", "Categorical", "CategoricalProposal"]
 
 
-def _no_path() -> NoReturn:
+def _no_path(q: object, given: object = None) -> NoReturn:
+    """Raise: discrete draws have no path."""
     raise TypeError(
         "discrete z does not follow parameters smoothly: there is no rsample and no inverse; use "
         "sample and an estimator in score form"
@@ -75,21 +76,7 @@ class Categorical:
         log_p = table.gather(-1, index.expand(lead)[..., None])[..., 0]
         return torch.where(index == z, log_p, -math.inf).sum(-1)
 
-    def rsample(self, shape: Shape = ()) -> Tensor:
-        """Raise: discrete draws have no path."""
-        _no_path()
-
-    def rsample_and_log_prob(self, shape: Shape = ()) -> tuple[Tensor, Tensor]:
-        """Raise: discrete draws have no path."""
-        _no_path()
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """Raise: discrete draws have no path."""
-        _no_path()
-
-    def reattach(self, z: Tensor) -> Tensor:
-        """Raise: discrete draws have no path."""
-        _no_path()
+    rsample = rsample_and_log_prob = inverse = reattach = _no_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -137,21 +124,7 @@ class Bernoulli:
         log_p = z * self.logits - functional.softplus(self.logits)
         return torch.where((z == 0) | (z == 1), log_p, -math.inf).sum(-1)
 
-    def rsample(self, shape: Shape = ()) -> Tensor:
-        """Raise: discrete draws have no path."""
-        _no_path()
-
-    def rsample_and_log_prob(self, shape: Shape = ()) -> tuple[Tensor, Tensor]:
-        """Raise: discrete draws have no path."""
-        _no_path()
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """Raise: discrete draws have no path."""
-        _no_path()
-
-    def reattach(self, z: Tensor) -> Tensor:
-        """Raise: discrete draws have no path."""
-        _no_path()
+    rsample = rsample_and_log_prob = inverse = reattach = _no_path
 
 
 class CategoricalProposal(AmortisedProposal):

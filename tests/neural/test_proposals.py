@@ -299,6 +299,29 @@ def test_path_of_a_mixture_has_the_right_mean():
     close(found, expected, 1e-11)
 
 
+def test_path_of_a_mixture_under_another_distribution():
+    """E_pi[T] = E_pi[s], by quadrature: what learning from weighted particles rests on."""
+    phi = torch.tensor([0.3, -0.4, -1.0, 1.0, -0.2, 0.4]).double().requires_grad_()
+
+    def q():
+        return GaussianMixture(
+            log_weights=torch.log_softmax(phi[:2], -1),
+            location=phi[2:4, None],
+            scale=phi[4:, None].exp(),
+        )
+
+    z = torch.linspace(-20.0, 20.0, 4001, dtype=torch.float64)[:, None].requires_grad_()
+    target = D.Normal(torch.tensor(0.5).double(), 0.75)
+    log_q = q().log_prob(z)
+    (along_q,) = torch.autograd.grad(log_q.sum(), z, retain_graph=True)
+    slope = -(z.detach() - 0.5) / 0.5625 - along_q
+    pi = target.log_prob(z.detach()[:, 0]).exp() * 0.01
+    (score,) = torch.autograd.grad((pi * log_q).sum(), phi)
+    (path,) = torch.autograd.grad((pi * (slope * q().reattach(z))[:, 0]).sum(), phi)
+    assert float(score.abs().min()) > 1e-3
+    close(path, score, 1e-11)
+
+
 def test_path_of_a_mixture_in_the_far_tails():
     """One part is a Gaussian, wherever the point lies; two far apart do not disturb each other."""
     for far in (-60.0, 0.0, 60.0, 1e4):
