@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from aisle_smc.arrays import Array, Floats
 from aisle_smc.distributions.protocol import check_draw, read_points, read_weighted, settle
-from aisle_smc.neural.likelihood import MaximumLikelihood
+from aisle_smc.neural.likelihood import MaximumLikelihood, seeded
 
 __all__ = ["TorchProposal", "for_numpy"]
 
@@ -62,7 +61,7 @@ class TorchProposal:
         check_draw(n, rng)
         with torch.no_grad():
             q = self._given()
-            with _seeded(int(rng.integers(2**63 - 1)), self._like()):
+            with seeded(int(rng.integers(2**63 - 1)), self._like()):
                 drawn = [q.sample((min(ROWS, n - i),)) for i in range(0, n, ROWS)]
         return _joined(drawn).reshape(n, self.dim)
 
@@ -142,7 +141,7 @@ class TorchProposal:
             for each in _all(self.proposal):
                 if each.is_floating_point():
                     return each
-        with _seeded(0, torch.empty(0)):
+        with seeded(0, torch.empty(0)):
             drawn: Tensor = self._given().sample((1,))
         return drawn if drawn.is_floating_point() else torch.empty(0, device=drawn.device)
 
@@ -208,18 +207,6 @@ def for_numpy(
     return TorchProposal(
         proposal=proposal, x=x, dim=event[0] if event else 1, likelihood=likelihood
     )
-
-
-@contextmanager
-def _seeded(seed: int, like: Tensor) -> Iterator[None]:
-    """Let torch draw from a seed, and put its global states back afterwards."""
-    with torch.random.fork_rng(devices=[like.device] if like.is_cuda else []):
-        # Not torch.manual_seed, which also seeds devices that are not put back.
-        torch.default_generator.manual_seed(seed)
-        if like.is_cuda:
-            with torch.cuda.device(like.device):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 def _all(module: nn.Module) -> list[Tensor]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 from aisle_smc.arguments import check_count
 from aisle_smc.arrays import Floats
 
-__all__ = ["MaximumLikelihood"]
+__all__ = ["MaximumLikelihood", "seeded"]
 
 # Fewer points than this are not shared out into those that teach and those that judge.
 FEWEST = 50
@@ -87,9 +89,7 @@ class MaximumLikelihood:
         share = weights[taught] / weights[taught].sum()
         held_w = torch.as_tensor(weights[held], dtype=like.dtype, device=like.device)
         held_z = points[torch.as_tensor(held, device=like.device)]
-        devices = [like.device] if like.is_cuda else []
-        with torch.random.fork_rng(devices=devices), torch.enable_grad():
-            torch.manual_seed(self.seed)
+        with seeded(self.seed, like), torch.enable_grad():
             optimiser = torch.optim.Adam(proposal.parameters(), lr=self.learning_rate)
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.steps)
             best = _log_likelihood(proposal, held_z, held_w, x)
@@ -112,6 +112,18 @@ class MaximumLikelihood:
                     break
             if judges:
                 proposal.load_state_dict(kept)
+
+
+@contextmanager
+def seeded(seed: int, like: Tensor) -> Iterator[None]:
+    """Let torch draw from a seed, and put its global states back afterwards."""
+    with torch.random.fork_rng(devices=[like.device] if like.is_cuda else []):
+        # Not torch.manual_seed, which also seeds devices that are not put back.
+        torch.default_generator.manual_seed(seed)
+        if like.is_cuda:
+            with torch.cuda.device(like.device):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 def _log_density(proposal: nn.Module, z: Tensor, x: Any) -> Tensor:
