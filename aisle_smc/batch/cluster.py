@@ -90,13 +90,18 @@ class Cluster:
             raise
 
     def _local(self, distributed: Any, workers: int) -> Any:
-        cluster = distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            memory_limit=0,
-        )
+        import dask
+
+        # A task that keeps Python's lock for minutes is no reason to give its worker up.
+        with dask.config.set({"distributed.scheduler.worker-ttl": None}):
+            cluster = distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                memory_limit=0,
+                env={"NUMBA_NUM_THREADS": "1"},
+            )
         client = distributed.Client(cluster)
         self._own = [client, cluster]
         return client

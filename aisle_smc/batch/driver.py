@@ -85,6 +85,7 @@ def _forget(store: Store, fingerprints: Sequence[str]) -> None:
     for name in fingerprints:
         (store.folder / WORK / "checkpoints" / f"{name}.aisle").unlink(missing_ok=True)
         (store.folder / WORK / "dumps" / f"{name}.txt").unlink(missing_ok=True)
+        (store.folder / WORK / "attempts" / name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

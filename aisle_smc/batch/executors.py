@@ -126,9 +126,20 @@ class Processes:
 
     def submit(self, indices: Sequence[int]) -> None:
         """Give a chunk to a process that has nothing to do."""
-        from joblib.externals.loky.process_executor import ProcessPoolExecutor
+        from joblib.externals.loky.process_executor import BrokenProcessPool
 
         slot = next(slot for slot in self._slots if slot.future is None)
+        slot.indices = indices
+        try:
+            slot.future = self._pool(slot).submit(perform, indices)
+        except BrokenProcessPool:  # it died while it had nothing to do
+            self._bury(slot)
+            slot.future = self._pool(slot).submit(perform, indices)
+
+    def _pool(self, slot: _Slot) -> Any:
+        """Return the pool of a slot, with a process that may have to start first."""
+        from joblib.externals.loky.process_executor import ProcessPoolExecutor
+
         if slot.pool is None:
             slot.pool = ProcessPoolExecutor(
                 1,
@@ -136,7 +147,12 @@ class Processes:
                 initargs=(self._shipment, self._mark(slot), os.getpid()),
                 env=self._environment,
             )
-        slot.indices, slot.future = indices, slot.pool.submit(perform, indices)
+        return slot.pool
+
+    def _bury(self, slot: _Slot) -> None:
+        slot.pool.shutdown(wait=True, kill_workers=True)
+        slot.pool = None
+        self._mark(slot).unlink(missing_ok=True)
 
     def collect(self, timeout: float) -> list[Ended]:
         """Wait for a chunk to end or a process to die."""
@@ -151,11 +167,9 @@ class Processes:
             try:
                 ended.append(Ended(slot.indices, report=future.result()))
             except BrokenProcessPool as error:
-                slot.pool.shutdown(wait=True, kill_workers=True)
-                slot.pool = None
                 at = read_mark(self._mark(slot))
                 death = Death(_reason(error), None if at is None else at[0])
-                self._mark(slot).unlink(missing_ok=True)
+                self._bury(slot)
                 ended.append(Ended(slot.indices, death=death))
             except Exception as error:
                 raise AisleError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+import contextlib
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -14,6 +15,8 @@ from aisle_smc.batch.outcome import Call, Outcome
 from aisle_smc.batch.series import Series, as_series
 from aisle_smc.batch.words import check_keys, label
 from aisle_smc.ssm.description import Model
+from aisle_smc.ssm.evidence import EvidenceFilter
+from aisle_smc.ssm.proposals import Bootstrap
 from aisle_smc.streams import stream
 
 __all__ = ["FILTER", "FIT"]
@@ -60,8 +63,13 @@ class _Fit:
         model, series = options["model"], as_series(data)
         prior = model.prior
         values = prior.with_constants(prior.sample(stream(0), 1)[0])
-        named = dict(zip(prior.names, np.asarray(values).tolist(), strict=True))
-        _compile(model, named, series, options.get("proposal"))
+        params = dict(zip(prior.names, np.asarray(values).tolist(), strict=True))
+        y, u = _start(series)
+        with _trying(model):
+            run = EvidenceFilter(
+                model, y, 8, u=u, proposal=options.get("proposal", Bootstrap()), keep_paths=True
+            )
+            run(model.parameters(params), stream(0))
 
     def run(self, call: Call) -> Outcome:
         from aisle_smc.ssm.pmmh import pmmh
@@ -126,9 +134,13 @@ class _Filter:
         model.parameters(_all_values(model, options["params"]))
 
     def prepare(self, options: Mapping[str, Any], data: Any) -> None:
-        model = options["model"]
-        params = _all_values(model, options["params"])
-        _compile(model, params, as_series(data), options.get("proposal"))
+        from aisle_smc.ssm.filters import particle_filter
+
+        model, (y, u) = options["model"], _start(as_series(data))
+        proposal = options.get("proposal", Bootstrap())
+        with _trying(model):
+            params = _all_values(model, options["params"])
+            particle_filter(model, params, y, 8, u=u, proposal=proposal)
 
     def run(self, call: Call) -> Outcome:
         from aisle_smc.ssm.filters import particle_filter
@@ -187,18 +199,17 @@ def _evaluations(options: Mapping[str, Any]) -> int:
     )
 
 
-def _compile(model: Any, params: Any, series: Series, proposal: Any) -> None:
-    """Run a filter of a few particles over two times, which compiles all that it uses."""
-    from aisle_smc.ssm.evidence import log_evidence
-    from aisle_smc.ssm.proposals import Bootstrap
-
-    u = None if series.u is None else series.u[:2]
+@contextlib.contextmanager
+def _trying(model: Any) -> Iterator[None]:
+    """Say which model it is that does not run."""
     try:
-        log_evidence(
-            model, params, series.y[:2], 8, u=u, seed=0,
-            proposal=Bootstrap() if proposal is None else proposal,
-        )  # fmt: skip
+        yield
     except Exception as error:
         raise ValueError(
             f"the model {label(model)} does not run: {type(error).__name__}: {error}"
         ) from error
+
+
+def _start(series: Series) -> tuple[Any, Any]:
+    """Return the first two observations, with their covariates: enough to compile everything."""
+    return series.y[:2], None if series.u is None else series.u[:2]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 from aisle_smc.batch.tasks import Task
 
-__all__ = ["Call", "Outcome", "netcdf"]
+__all__ = ["Call", "Outcome", "netcdf", "read_netcdf"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +57,8 @@ class Outcome:
     tree: Callable[[], Any] | None = None
 
 
-def netcdf(tree: Any, folder: Path) -> bytes:
-    """Return a tree as the bytes of a NetCDF file, compressed; `folder` holds it for a moment."""
-    folder.mkdir(parents=True, exist_ok=True)
+def netcdf(tree: Any) -> bytes:
+    """Return an ``xarray.DataTree`` as the bytes of a NetCDF file, compressed."""
     encoding = {
         f"/{name}": {
             key: {"zlib": True, "complevel": 1}
@@ -69,13 +67,18 @@ def netcdf(tree: Any, folder: Path) -> bytes:
         }
         for name, group in tree.children.items()
     }
-
-    handle, name = tempfile.mkstemp(suffix=".nc", dir=folder)
-    os.close(handle)
-    path = Path(name)
-    try:
-        path.unlink()
-        tree.to_netcdf(path, encoding=encoding)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tree.nc")
+        tree.to_netcdf(path, engine="netcdf4", encoding=encoding)
         return path.read_bytes()
-    finally:
-        path.unlink(missing_ok=True)
+
+
+def read_netcdf(content: bytes) -> Any:
+    """Return the ``xarray.DataTree`` in the bytes of a NetCDF file."""
+    import xarray
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tree.nc")
+        path.write_bytes(content)
+        with xarray.open_datatree(path, engine="netcdf4") as tree:
+            return tree.load()

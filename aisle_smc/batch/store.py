@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aisle_smc.batch.files import Files, files_at, record_in
+from aisle_smc.batch.outcome import read_netcdf
 from aisle_smc.batch.record import Record, decode
 from aisle_smc.batch.tasks import Task
 
@@ -283,12 +284,7 @@ class Store:
         FileNotFoundError
             If it has written none.
         """
-        import io
-
-        import xarray
-
-        with xarray.open_datatree(io.BytesIO(self.files.read(f"{fingerprint}.nc"))) as tree:
-            return tree.load()
+        return read_netcdf(self.files.read(f"{fingerprint}.nc"))
 
     def found(self, fingerprints: Mapping[str, str]) -> list[Record]:
         """Return the records of ended tasks that the index does not know of.

@@ -161,7 +161,7 @@ class Session:
                 outcome = self._call(task)
                 file = f"{task.fingerprint}.nc" if outcome.tree is not None else ""
                 if outcome.tree is not None:
-                    contents[file] = netcdf(outcome.tree(), self.work)
+                    contents[file] = netcdf(outcome.tree())
             said = began.record("done", values=outcome.values, file=file)
         except BaseException as error:
             if isinstance(error, OSError) and error.errno in _NO_ROOM:

@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 
 from aisle_smc.batch import Grid, Limits, Store, Study, files, lock
+from aisle_smc.batch.executors import Processes
+from aisle_smc.batch.files import FolderFiles
+from aisle_smc.batch.worker import Session
 from aisle_smc.errors import AisleError
 from tests.batch import drivers, jobs
 
@@ -134,6 +137,24 @@ def test_worker_killed_from_outside(tmp_path):
     assert (summary.done, summary.total) == (40, 40)
     assert sum(jobs.runs(tmp_path).values()) <= 40 + 2
     assert [Store.open(folder).value(t.fingerprint) for t in study] == list(range(40))
+
+
+def test_worker_killed_while_it_has_nothing_to_do(tmp_path):
+    study = drivers.study_of(tmp_path, count=2, seconds=0.0)
+    session = Session(study, FolderFiles(tmp_path / "results"), tmp_path, "token", 1)
+    session.files.mark("token")
+    processes = Processes(session, 1)
+    try:
+        processes.submit([0])
+        (first,) = processes.collect(60.0)
+        os.kill(int(first.report.records[0].worker.split(":")[1]), signal.SIGKILL)
+        time.sleep(0.5)
+        processes.submit([1])
+        (second,) = processes.collect(60.0)
+    finally:
+        processes.close(now=True)
+    assert [r.status for r in second.report.records] == ["done"]
+    assert jobs.runs(tmp_path) == {0: 1, 1: 1}
 
 
 # --- a full disk ---------------------------------------------------------------------------------
