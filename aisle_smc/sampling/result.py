@@ -49,10 +49,11 @@ class SampleResult:
         Shape of the tail of the weights: below 0.5 they have a variance, above 0.7 they cannot be
         trusted.
     evaluations : int
-        Evaluations of the target.
+        Evaluations of the target; after :meth:`reweight` those of the changed one alone.
     seconds : mapping from str to float
         Where the time went: "target" inside the user's function, "fitting" proposals and kernels,
-        and the phases "guessing", "exploring", "drawing" and "replicating", which include both.
+        and the phases "guessing", "exploring", "drawing" and "replicating", which include both;
+        or "reweighting".  Those of the target are added up over workers, and may exceed the rest.
     trace : tuple of Step
         The run stage by stage.
     stopped : str or None
@@ -330,11 +331,27 @@ class SampleResult:
             f"  log-evidence {self.log_evidence:.3f} +- {self.log_evidence_error:.3f} "
             f"({how}{khat})",
             "  " + ("; ".join(doubts) if doubts else "nothing found speaks against either"),
-            f"  {self.evaluations} evaluations ({self.dialect}) in {self.total_seconds:.1f} s, "
-            f"of which {self.seconds['target']:.1f} s in the target and "
-            f"{self.seconds['fitting']:.1f} s fitting proposals",
+            self._cost(),
         ]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+    def _cost(self) -> str:
+        """Say in words what the result cost."""
+        target = f"{self.seconds['target']:.1f} s in the target"
+        if self.method == "reweighted":
+            return (
+                f"  {self.evaluations} evaluations more ({self.dialect}) in "
+                f"{self.total_seconds:.1f} s, of which {target}"
+            )
+        line = (
+            f"  {self.evaluations} evaluations ({self.dialect}) in {self.total_seconds:.1f} s, "
+            "of which "
+        )
+        fitting = f"{self.seconds['fitting']:.1f} s fitting proposals"
+        workers = self._session.posterior.evaluator.workers
+        if workers == 1:
+            return f"{line}{target} and {fitting}"
+        return f"{line}{fitting}; {target}, added up over {workers} workers"
 
     @property
     def total_seconds(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -32,7 +33,10 @@ def reweighted(
             "reweighting needs independent draws of a frozen proposal; this result comes from "
             f"{result.method!r}; sample the new posterior instead"
         )
+    begun = time.perf_counter()
     session, old = result._session, result.posterior
+    evaluations, in_target, dialect = 0, 0.0, result.dialect
+    notes: tuple[str, ...] = ()
     change = np.zeros(old.n)
     log_likelihood = result.log_likelihood
     if target is not None:
@@ -42,6 +46,8 @@ def reweighted(
         log_likelihood = np.full(old.n, -math.inf)
         with evaluator(target, ev.names, theta[inside][:12]) as new:
             log_likelihood[inside] = new(theta[inside]).log_density
+        evaluations, in_target, dialect = new.calls, new.seconds, new.dialect
+        notes = tuple(new.note.splitlines())
         with np.errstate(invalid="ignore"):
             change = log_likelihood - result.log_likelihood
         # Where the old posterior vanishes its draws say nothing of the new one.
@@ -98,7 +104,15 @@ def reweighted(
         method="reweighted",
         estimates={"reweighted": Estimate.of_draws(found)},
         khat=found.khat,
+        evaluations=evaluations,
+        seconds={
+            "target": in_target,
+            "fitting": 0.0,
+            "reweighting": time.perf_counter() - begun,
+        },
         log_likelihood=log_likelihood,
+        dialect=dialect,
+        notes=notes,
         _log_w=log_w,
         _again=_cannot_go_on,
     )

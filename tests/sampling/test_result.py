@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import FrozenInstanceError, replace
 
 import numba
@@ -182,6 +183,17 @@ def test_words_for_a_good_result(result):
     assert "note:" not in text
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_words_for_seconds_of_several_workers(workers):
+    """Added up over workers they may exceed those of the run."""
+    text = repr(TOY.run(workers=workers))
+    alone = (
+        r"evaluations \(vectorised\) in [\d.]+ s, of which [\d.]+ s in the target and [\d.]+ s fit"
+    )
+    assert bool(re.search(alone, text)) == (workers == 1)
+    assert ("s in the target, added up over 2 workers" in text) == (workers == 2)
+
+
 def test_words_for_a_run_cut_short(cut):
     text = repr(cut)
     assert "stopped by max_evaluations before it was done" in text
@@ -357,6 +369,12 @@ def test_reweighting_to_another_likelihood(result):
     assert found.trusted
     assert "from the draws of another posterior" in repr(found)
     np.testing.assert_allclose(found.log_likelihood, new(result.x))
+    # What the change cost, not what the first run did.
+    assert found.evaluations == result.posterior.n
+    assert set(found.seconds) == {"target", "fitting", "reweighting"}
+    assert found.seconds["target"] < found.total_seconds == found.seconds["reweighting"]
+    assert f"{result.posterior.n} evaluations more (vectorised) in " in repr(found)
+    assert "fitting" not in repr(found)
     # Back again.
     back = found.reweight(TOY.function)
     assert back.log_evidence == pytest.approx(result.log_evidence, abs=1e-9)
@@ -370,6 +388,8 @@ def test_reweighting_to_another_prior(result):
     assert abs(score(found, truth)) < 4
     assert found.trusted
     assert found.posterior.prior.distributions["a"].kwds or found.posterior.prior.distributions
+    assert found.evaluations == 0
+    assert "  0 evaluations more (vectorised) in " in repr(found)
     same = result.reweight()
     assert same.log_evidence == pytest.approx(result.log_evidence, abs=1e-12)
 
