@@ -310,7 +310,7 @@ class SampleResult:
                 doubts.append(
                     f"two estimates disagree: draws {other[0].log_evidence:.3f} +- "
                     f"{other[0].error:.3f}, replicates {other[1].log_evidence:.3f} +- "
-                    f"{other[1].error:.3f}"
+                    f"{other[1].error:.3f}; one that misses a part of the posterior is too low"
                 )
         return doubts
 
@@ -321,6 +321,8 @@ class SampleResult:
             "replicates": "from samplers that no longer adapt",
             "pool": "from the exploration alone",
         }[self.method]
+        if self._higher_of_two:
+            how += ", the higher of two estimates, which errs upwards if neither misses a part"
         khat = f", k-hat {self.khat:.2f}" if math.isfinite(self.khat) else ""
         if self.khat >= VARIANCE and self.estimates[self.method].even:
             khat += " but no weight stands out"
@@ -331,9 +333,29 @@ class SampleResult:
             f"  log-evidence {self.log_evidence:.3f} +- {self.log_evidence_error:.3f} "
             f"({how}{khat})",
             "  " + ("; ".join(doubts) if doubts else "nothing found speaks against either"),
+            *self._short_of_the_aim(),
             self._cost(),
         ]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+    @property
+    def _higher_of_two(self) -> bool:
+        """Whether the estimate was chosen because it is the higher one."""
+        both = {"draws", "replicates"} <= set(self.estimates)
+        return both and not self._session.trusted
+
+    def _short_of_the_aim(self) -> list[str]:
+        """Return in words what replicates have not reached."""
+        if self.method != "replicates" or self.stopped is not None:
+            return []
+        short = []
+        if self.ess < self.aim.ess:
+            short.append(f"ESS {self.ess:.0f} of {self.aim.ess:.0f}")
+        if self.log_evidence_error > self.aim.evidence_error:
+            short.append(f"error {self.log_evidence_error:.3f} of {self.aim.evidence_error:g}")
+        if not short:
+            return []
+        return [f"  less than was asked for ({', '.join(short)}); refine() makes more replicates"]
 
     def _cost(self) -> str:
         """Say in words what the result cost."""

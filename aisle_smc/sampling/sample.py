@@ -150,7 +150,8 @@ def sample(
        more with four times as many points.  Where that does not help either, samplers that repeat
        the stages without adapting give an unbiased evidence, with an error from their spread; of
        two estimates that cannot be trusted the higher one is returned, for what misses part of a
-       posterior is too low, and the result says so.
+       posterior is too low, and the result says so.  Where neither misses any, that choice errs
+       upwards, by at most 0.4 of the error of their difference.
 
     References
     ----------

@@ -282,8 +282,11 @@ class Session:
         most = self.before * (1 + 2**aim.patience)
         while True:
             found = replicated(self.replicates)
-            if found is not None and (found.error <= aim.evidence_error or self.useful > most):
-                break
+            if found is not None:
+                ess = float(kernels.ess(self.points("replicates")[1]))
+                reached = found.error <= aim.evidence_error and ess >= aim.ess
+                if reached or self.useful > most:
+                    break
             rng = stream(self.seed, REPLICATE, len(self.replicates))
             for _, particles in smc(first, n, rng):
                 if particles.log_evidence == -math.inf:

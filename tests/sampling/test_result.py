@@ -227,6 +227,40 @@ def test_words_for_tails(result, khat, even, words):
     assert changed.trusted is (even or khat < 0.5)
 
 
+def test_replicates_honour_the_effective_sample_size():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "_proposal", lambda self: None)
+        few, short = (TOY.run(n=100, ess=ess, evidence_error=0.5) for ess in (100.0, 1e5))
+        many = few.refine(ess=600.0)
+        assert few.ess < 600.0
+        # And no more than was needed: the last replicate has 50 draws.
+        assert 600.0 <= many.ess < 660.0
+        for one in (few, many):
+            assert "less than was asked for" not in repr(one)
+        # Three times what exploring took is enough, unless refine() asks for more.
+        assert short.ess < 1e5
+        words = f"less than was asked for (ESS {short.ess:.0f} of 100000); refine() makes more"
+        assert words in repr(short)
+        more = short.refine()
+        assert more.ess > short.ess
+    strict = replace(few, aim=replace(few.aim, evidence_error=1e-3))
+    assert f"(error {few.log_evidence_error:.3f} of 0.001); refine()" in repr(strict)
+    # It is a matter of patience and not of trust.
+    assert short.trusted
+
+
+def test_words_for_the_higher_of_two_estimates(result, monkeypatch):
+    draws = result.estimates["draws"]
+    other = replace(draws, log_evidence=draws.log_evidence + 1.0, error=0.05)
+    both = replace(result, method="replicates", estimates={"draws": draws, "replicates": other})
+    words = "the higher of two estimates, which errs upwards if neither misses a part"
+    assert words not in repr(both)
+    monkeypatch.setattr(Session, "trusted", False)
+    assert words in repr(both)
+    assert "; one that misses a part of the posterior is too low" in repr(both)
+    assert words not in repr(result)
+
+
 def test_words_for_one_draw_that_makes_the_error(result):
     estimate = replace(result.estimates["draws"], dominated=True)
     for method in ("draws", "reweighted"):
