@@ -8,9 +8,10 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from aisle_kernels import covariances, student
 
 from aisle_smc.arrays import Floats
-from aisle_smc.distributions.moments import effective_count, root_of, shrunk_moments, whiten
+from aisle_smc.distributions.moments import ENOUGH, effective_count, root_of, whiten
 from aisle_smc.distributions.student_em import Parts, calibrated, em, start
 
 __all__ = ["merged", "nearest", "split"]
@@ -127,14 +128,25 @@ def _median(values: Floats, c: Floats) -> float:
 
 def _gain(y: Floats, c: Floats, mask: Mask) -> float:
     """Return what two Gaussians gain over one in log-likelihood, if none of a point is shared."""
-    gain = 0.0
-    for side in (mask, ~mask):
-        p = float(c[side].sum())
-        if effective_count(c[side]) < 0.5 * FEWEST:
-            return -math.inf
-        _, root = shrunk_moments(y[side], c[side] / p)
-        gain += p * (math.log(p) - float(np.log(np.diag(root)).sum()))
-    return gain
+    d = y.shape[1]
+    share = c * np.stack([mask, ~mask])
+    p, count = share.sum(axis=1), np.square(share).sum(axis=1)
+    if not p.all() or (p**2 < 0.5 * FEWEST * count).any():
+        return -math.inf
+    count = p**2 / count
+    mass, shift, scatter = np.empty(2), np.empty((2, d)), np.empty((2, d, d))
+    gaussian = np.full(2, np.inf)
+    student.moment_sums(y, c, share, share, gaussian, np.zeros((2, d)), mass, shift, scatter)
+    shift /= p[:, None]
+    scatter /= p[:, None, None]
+    scatter -= shift[:, :, None] * shift[:, None, :]
+    # Of few points the variances are known better than the correlations.
+    known = np.minimum(count / (ENOUGH * (d + 1)), 1.0)[:, None, None]
+    scatter *= known + (1.0 - known) * np.eye(d)
+    root = np.empty((2, d, d))
+    covariances.roots_of(scatter, np.ones(d), root)
+    log_det = np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)
+    return float(p @ (np.log(p) - log_det))
 
 
 def _seeds(y: Floats, c: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
