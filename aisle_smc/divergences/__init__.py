@@ -44,8 +44,8 @@ from aisle_smc.divergences.stabilisers import (
     ParetoSmoothing,
     Stabilised,
     Stabiliser,
-    Tempering,
     Truncation,
+    WeightTempering,
 )
 
 __all__ = [
@@ -64,9 +64,9 @@ __all__ = [
     "Stabilised",
     "Stabiliser",
     "TailAdaptive",
-    "Tempering",
     "Truncation",
     "Update",
+    "WeightTempering",
     "coefficients",
     "off_policy",
     "reparametrise_score",

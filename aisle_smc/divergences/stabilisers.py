@@ -4,12 +4,12 @@ A stabiliser changes the weights that average over particles; the evidence is no
 the total of the weights is kept. Order is kept too, and a weight of zero stays zero. Use one when
 the shape k of the weights' tail is above 1/2, where their variance is infinite:
 
-======================  ========================================================================
-:class:`Truncation`     w <- min(w, sqrt(n) mean(w)); the first choice, one bound for the bias
+========================  ======================================================================
+:class:`Truncation`       w <- min(w, sqrt(n) mean(w)); the first choice, one bound for the bias
 :class:`ParetoSmoothing`  largest weights by quantiles of their fit; reports k
-:class:`Tempering`      w <- w^beta with the largest beta whose ESS suffices; for bad proposals
-:class:`Clipping`       w <- min(w, the M-th largest weight)
-======================  ========================================================================
+:class:`WeightTempering`  w <- w^beta with the largest beta whose ESS suffices; for bad proposals
+:class:`Clipping`         w <- min(w, the M-th largest weight)
+========================  ======================================================================
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ __all__ = [
     "ParetoSmoothing",
     "Stabilised",
     "Stabiliser",
-    "Tempering",
     "Truncation",
+    "WeightTempering",
 ]
 
 _BISECTIONS = 40
@@ -177,7 +177,7 @@ class Clipping:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tempering:
+class WeightTempering:
     r"""Raise the weights to the largest power that leaves enough of them, :math:`w^\beta`.
 
     .. math:: \beta = \max \{\beta \in (0, 1] : \mathrm{ESS}(w^\beta) \ge \tau n\}
@@ -211,10 +211,10 @@ class Tempering:
     Examples
     --------
     >>> import numpy as np
-    >>> found = Tempering(share=0.5).apply(np.array([0.0, 0.0, 0.0, 9.0]))
+    >>> found = WeightTempering(share=0.5).apply(np.array([0.0, 0.0, 0.0, 9.0]))
     >>> round(float(found.exponent), 6)
     0.207363
-    >>> found.stabiliser == Tempering(share=0.5, least=float(found.exponent))
+    >>> found.stabiliser == WeightTempering(share=0.5, least=float(found.exponent))
     True
     """
 

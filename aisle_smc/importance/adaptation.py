@@ -12,7 +12,7 @@ from aisle_kernels import weights as kernels
 
 from aisle_smc.arrays import Floats, Integers
 from aisle_smc.distributions import Distribution, Gaussian, StudentT
-from aisle_smc.divergences import Stabiliser, Tempering
+from aisle_smc.divergences import Stabiliser, WeightTempering
 from aisle_smc.importance.drawn import Drawn, Round
 from aisle_smc.importance.proposals import Proposals, Several
 from aisle_smc.importance.spread import Spread, kept, kernel, located
@@ -115,7 +115,7 @@ class FitProposal:
             log_w = self.stabiliser.apply(log_w).log_w
         wanted = min(self.points * (2 * x.shape[1] + 1), 0.5 * float(np.isfinite(log_w).sum()))
         if kernels.ess(log_w) < wanted:
-            log_w = Tempering(share=wanted / log_w.shape[0]).apply(log_w).log_w
+            log_w = WeightTempering(share=wanted / log_w.shape[0]).apply(log_w).log_w
         weights = normalised(log_w)
         if self.fit is None:
             return Several((last.proposals.distribution().fit(x, weights),))

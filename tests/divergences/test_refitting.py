@@ -19,8 +19,8 @@ from aisle_smc.divergences import (
     Hellinger,
     JensenShannon,
     TailAdaptive,
-    Tempering,
     Truncation,
+    WeightTempering,
     coefficients,
     update,
 )
@@ -252,23 +252,23 @@ def test_stabilised_weights():
     w = np.exp(Truncation().apply(particles.log_w).log_w)
     np.testing.assert_allclose(capped.weights, w / w.sum(), rtol=1e-12)
     assert capped.proposal == START.fit(particles.x, capped.weights)
-    tempered = update(START, particles, Alpha(order=0.9), Tempering(share=0.3))
+    tempered = update(START, particles, Alpha(order=0.9), WeightTempering(share=0.3))
     assert 0 < tempered.exponent < 1
-    assert tempered.stabiliser == Tempering(share=0.3, least=tempered.exponent)
+    assert tempered.stabiliser == WeightTempering(share=0.3, least=tempered.exponent)
     assert 1 / (tempered.weights**2).sum() == pytest.approx(90, rel=1e-6)
 
 
 def test_powers_far_below_the_smallest_float_are_tempered():
     """Weights are handled as logs until the last: these are exp(-4000 k)."""
     particles = Particles(np.arange(10.0)[:, None], -4000.0 * np.arange(10.0))
-    found = update(START, particles, Alpha(order=0.5), Tempering(share=0.5))
+    found = update(START, particles, Alpha(order=0.5), WeightTempering(share=0.5))
     assert 1 / (found.weights**2).sum() == pytest.approx(5.0, rel=1e-6)
 
 
 def test_nothing_to_fit():
     particles = Particles(np.zeros((4, 1)), np.full(4, -math.inf))
     for divergence in (KL(), ChiSquare(), Hellinger()):
-        for stabiliser in (None, Truncation(), Tempering()):
+        for stabiliser in (None, Truncation(), WeightTempering()):
             found = update(START, particles, divergence, stabiliser)
             assert found.degenerate
             assert found.proposal is START

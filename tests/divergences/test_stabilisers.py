@@ -15,8 +15,8 @@ from aisle_smc.divergences import (
     KL,
     Clipping,
     ParetoSmoothing,
-    Tempering,
     Truncation,
+    WeightTempering,
     coefficients,
 )
 
@@ -25,8 +25,8 @@ ALL = [
     Truncation(multiple=1.5),
     Clipping(),
     Clipping(count=1),
-    Tempering(),
-    Tempering(share=0.7, least=0.1),
+    WeightTempering(),
+    WeightTempering(share=0.7, least=0.1),
     ParetoSmoothing(),
     ParetoSmoothing(threshold=-math.inf),
 ]
@@ -167,7 +167,7 @@ def test_clipping_among_fewer_with_weight():
 
 @given(log_weights, st.sampled_from([0.05, 0.2, 0.5, 0.9]))
 def test_tempering_takes_the_largest_power(log_w, share):
-    found = Tempering(share=share).apply(log_w)
+    found = WeightTempering(share=share).apply(log_w)
     beta = float(found.exponent)
     n, alive = log_w.size, log_w > -math.inf
     if alive.sum() < share * n:
@@ -188,7 +188,7 @@ def test_tempering_takes_the_largest_power(log_w, share):
 
 def test_tempering_carries_its_power():
     bad, good, worse = heavy_tailed(sd=6.0), heavy_tailed(sd=2.0), heavy_tailed(sd=9.0)
-    stabiliser, powers = Tempering(share=0.3), []
+    stabiliser, powers = WeightTempering(share=0.3), []
     for log_w in (bad, good, worse, 0.1 * good):
         found = stabiliser.apply(log_w)
         stabiliser = found.stabiliser
@@ -196,14 +196,14 @@ def test_tempering_carries_its_power():
     assert powers == sorted(powers)
     assert powers[1] == powers[2] > powers[0]
     assert powers[3] == 1.0
-    assert stabiliser == Tempering(share=0.3, least=1.0)
+    assert stabiliser == WeightTempering(share=0.3, least=1.0)
     # The negative twin: without what it carries the power would fall again.
-    assert float(Tempering(share=0.3).apply(worse).exponent) < 0.5 * powers[1]
+    assert float(WeightTempering(share=0.3).apply(worse).exponent) < 0.5 * powers[1]
 
 
 def test_tempering_carries_the_smallest_power_of_the_columns():
     log_w = np.stack([heavy_tailed(sd=6.0), heavy_tailed(sd=2.0)], axis=1)
-    found = Tempering().apply(log_w)
+    found = WeightTempering().apply(log_w)
     assert found.exponent[0] < found.exponent[1]
     assert found.stabiliser.least == found.exponent[0]
 
@@ -245,11 +245,11 @@ def test_light_and_short_tails_are_left_alone():
 MEASURED = {
     (2, None): (0.52, 0.23),
     (2, Truncation()): (0.39, 0.17),
-    (2, Tempering(share=0.2)): (0.40, 0.18),
+    (2, WeightTempering(share=0.2)): (0.40, 0.18),
     (2, ParetoSmoothing(threshold=-math.inf)): (0.41, None),
     (10, None): (0.89, 0.39),
     (10, Truncation()): (0.60, 0.26),
-    (10, Tempering(share=0.2)): (0.60, 0.26),
+    (10, WeightTempering(share=0.2)): (0.60, 0.26),
     (10, ParetoSmoothing(threshold=-math.inf)): (0.71, None),
 }
 
@@ -293,9 +293,9 @@ def test_the_error_of_the_gradient_falls(dim):
             lambda: Clipping(count=5).apply(np.zeros(4)),
             "at most the number of particles, 4; got 5",
         ),
-        (lambda: Tempering(share=0.0), r"share must be in \(0, 1\]"),
-        (lambda: Tempering(share=1.1), r"share must be in \(0, 1\]"),
-        (lambda: Tempering(least=-0.1), r"least must be in \[0, 1\]"),
+        (lambda: WeightTempering(share=0.0), r"share must be in \(0, 1\]"),
+        (lambda: WeightTempering(share=1.1), r"share must be in \(0, 1\]"),
+        (lambda: WeightTempering(least=-0.1), r"least must be in \[0, 1\]"),
         (lambda: ParetoSmoothing(relative_efficiency=0.0), "relative_efficiency must be positive"),
         (lambda: ParetoSmoothing(threshold=math.nan), "threshold must be a number"),
     ],

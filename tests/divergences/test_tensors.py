@@ -18,8 +18,8 @@ from aisle_smc.divergences import (
     JensenShannon,
     ParetoSmoothing,
     TailAdaptive,
-    Tempering,
     Truncation,
+    WeightTempering,
     coefficients,
     off_policy,
     reparametrise_score,
@@ -45,7 +45,7 @@ STABILISERS = [
     Truncation(),
     Clipping(),
     Clipping(count=3),
-    Tempering(),
+    WeightTempering(),
     ParetoSmoothing(),
 ]
 FIELDS = ("path", "score", "weights", "log_evidence", "degenerate", "ess")

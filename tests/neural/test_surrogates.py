@@ -20,8 +20,8 @@ from aisle_smc.divergences import (  # noqa: E402
     KL,
     ChiSquare,
     Hellinger,
-    Tempering,
     Truncation,
+    WeightTempering,
 )
 from aisle_smc.neural import (  # noqa: E402
     ESTIMATORS,
@@ -451,7 +451,7 @@ def test_arguments_are_checked():
 def test_a_stabiliser_changes_the_coefficients_and_not_the_diagnosis():
     model, x = toy()
     results = {}
-    for stabiliser in (None, Truncation(multiple=1.5), Tempering(share=0.9)):
+    for stabiliser in (None, Truncation(multiple=1.5), WeightTempering(share=0.9)):
         torch.manual_seed(1)
         step = surrogate(model.log_joint, model.proposal, x, particles=K, stabiliser=stabiliser)
         results[type(stabiliser).__name__] = step
