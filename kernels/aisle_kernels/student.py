@@ -8,9 +8,9 @@ Part :math:`k` has centre :math:`\mu_k`, inverse root :math:`A_k` (lower triangu
     \log p_{ki} = a_k - \tfrac{\nu_k + d}{2} \log(1 + m_{ki} / \nu_k)
     \quad\text{or}\quad a_k - \tfrac12 m_{ki}.
 
-Points are taken in blocks, their coordinates laid out one after the other, so that every inner
-loop runs over points and vectorises.  Sums run in eight lanes over the points of a block and then
-over blocks: a result is a function of the arrays and of nothing else.
+Points are taken in blocks, their coordinates laid out one after the other, so that inner loops
+run over points and vectorise; second moments are added up along rows of their matrix instead.
+Every sum has its fixed order: a result is a function of the arrays and of nothing else.
 
 References
 ----------
@@ -25,8 +25,8 @@ import numpy as np
 from ._jit import kernel, scalar
 from .vecmath import exp, log, log1p
 
-# Points per block: a block of 64 coordinates then takes 128 kB, half a second-level cache.
-_BLOCK = 256
+# Points per block: a block of 64 coordinates then takes 32 kB, a first-level cache.
+_BLOCK = 64
 # A share of a point smaller than this is left out of the sums.
 _NEGLIGIBLE = 1e-10
 
@@ -52,15 +52,6 @@ def _fold(values, size):
             values[p] += values[p + half]
         half //= 2
     return values[0]
-
-
-@scalar
-def _dot(a, b, size, scratch):
-    """Return the sum of products of the first `size` entries, a power of two."""
-    half = size // 2
-    for p in range(half):
-        scratch[p] = a[p] * b[p] + a[p + half] * b[p + half]
-    return _fold(scratch, half)
 
 
 @scalar
@@ -344,10 +335,17 @@ def moment_sums(x, w, share, distance, df, location, mass, shift, scatter):
         Receives the second moments, symmetric.
     """
     n, d = x.shape
-    away = np.empty((d, _BLOCK), np.float64)
-    u = np.empty(_BLOCK, np.float64)
-    row = np.empty(_BLOCK, np.float64)
-    scratch = np.empty(_BLOCK, np.float64)
+    away, u = np.empty((8, d), np.float64), np.empty(8, np.float64)
+    a0, a1, a2, a3, a4, a5, a6, a7 = (
+        away[0],
+        away[1],
+        away[2],
+        away[3],
+        away[4],
+        away[5],
+        away[6],
+        away[7],
+    )
     for c in range(location.shape[0]):
         nu = df[c]
         mass[c] = 0.0
@@ -358,28 +356,32 @@ def moment_sums(x, w, share, distance, df, location, mass, shift, scatter):
         at = 0
         while at < n:
             m = 0
-            while at < n and m < _BLOCK:
+            while at < n and m < 8:
                 part = share[c, at]
                 if part > _NEGLIGIBLE * w[at]:
                     if nu < np.inf:
                         part *= (nu + d) / (nu + distance[c, at])
                     u[m] = part
+                    mass[c] += part
                     for j in range(d):
-                        away[j, m] = x[at, j] - location[c, j]
+                        away[m, j] = x[at, j] - location[c, j]
                     m += 1
                 at += 1
-            full = _padded(m)
-            for p in range(m, full):
-                u[p] = 0.0
+            while m < 8:
+                u[m] = 0.0
                 for j in range(d):
-                    away[j, p] = 0.0
+                    away[m, j] = 0.0
+                m += 1
+            # Eight points at a time to each row, which is then loaded and stored once for all.
             for i in range(d):
-                for p in range(full):
-                    row[p] = u[p] * away[i, p]
+                c0, c1, c2, c3 = u[0] * a0[i], u[1] * a1[i], u[2] * a2[i], u[3] * a3[i]
+                c4, c5, c6, c7 = u[4] * a4[i], u[5] * a5[i], u[6] * a6[i], u[7] * a7[i]
+                shift[c, i] += ((c0 + c1) + (c2 + c3)) + ((c4 + c5) + (c6 + c7))
+                row = scatter[c, i]
                 for j in range(i + 1):
-                    scatter[c, i, j] += _dot(row, away[j], full, scratch)
-                shift[c, i] += _fold(row, full)
-            mass[c] += _fold(u, full)
+                    left = (c0 * a0[j] + c1 * a1[j]) + (c2 * a2[j] + c3 * a3[j])
+                    right = (c4 * a4[j] + c5 * a5[j]) + (c6 * a6[j] + c7 * a7[j])
+                    row[j] += left + right
         for i in range(d):
             for j in range(i):
                 scatter[c, j, i] = scatter[c, i, j]
