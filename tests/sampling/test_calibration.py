@@ -102,3 +102,19 @@ def test_ninety_five_of_a_hundred_within_three_errors(function, side, log_eviden
         result = sample(function, prior, **{**QUIET, "n": None, "ess": 2000.0, "seed": seed})
         z.append((result.log_evidence - log_evidence) / result.log_evidence_error)
     assert np.mean(np.abs(z) <= 3.0) >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [100, 1000])
+def test_what_a_banana_hides_in_its_ends(n):
+    """Its ends hold a few per cent in a thread.  Trusted runs may lack some, but not more than
+    the error that was asked for; and no more points make that rarer.
+    """
+    toy = toys.banana()
+    runs = [toy.run(n=n, ess=2000.0, evidence_error=0.05, seed=seed) for seed in range(60)]
+    trusted = [result for result in runs if result.trusted]
+    assert len(trusted) > 40
+    off = np.array([result.log_evidence - toy.log_evidence for result in trusted])
+    errors = np.array([result.log_evidence_error for result in trusted])
+    assert np.abs(off).max() < 0.05
+    assert np.mean(np.abs(off / errors) <= 3.0) >= 0.9
