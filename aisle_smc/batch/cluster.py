@@ -12,7 +12,7 @@ from typing import Any
 
 from aisle_smc.batch.executors import Death, Ended, cores
 from aisle_smc.batch.shipment import pack
-from aisle_smc.batch.worker import Report, Session, perform_shipped
+from aisle_smc.batch.worker import Report, Session, cannot_load, perform_shipped
 from aisle_smc.errors import AisleError
 
 __all__ = ["Cluster"]
@@ -185,7 +185,8 @@ class Cluster:
             self._heard = time.monotonic()
         elif time.monotonic() - self._heard > _PATIENCE and not self._client.nthreads():
             raise AisleError("the Dask cluster has no workers any more")
-        return [self._ended(future) for future in futures if future.key in self._busy]
+        futures = [future for future in futures if future.key in self._busy]
+        return list(map(self._ended, futures, self._reports(futures)))
 
     def _without_scheduler(self, timeout: float) -> list[Ended]:
         """Take back all that was under way, and wait for the scheduler for a while."""
@@ -198,19 +199,24 @@ class Cluster:
         time.sleep(timeout)
         return lost
 
-    def _ended(self, future: Any) -> Ended:
+    def _reports(self, futures: list[Any]) -> list[Report | None]:
+        """Fetch all reports in one trip; None for those that have to be asked for one by one."""
+        if all(future.status == "finished" for future in futures):
+            # A worker may have died with its report, or the scheduler be gone.
+            with contextlib.suppress(CancelledError, OSError):
+                return list(self._client.gather(futures))
+        return [None] * len(futures)
+
+    def _ended(self, future: Any, report: Report | None) -> Ended:
         from distributed.scheduler import KilledWorker
 
         _, indices = self._busy.pop(future.key)
         try:
-            report: Report = future.result()
-        except (CancelledError, KilledWorker):
+            return Ended(indices, report=future.result() if report is None else report)
+        except (CancelledError, KilledWorker, OSError):
             return Ended(indices, death=_LOST)
         except Exception as error:
-            raise AisleError(
-                f"a worker cannot load the study: {type(error).__name__}: {error}"
-            ) from error
-        return Ended(indices, report=report)
+            raise cannot_load(error) from error
 
     def running(self) -> list[tuple[int, float]]:
         """Return nothing: only the workers know."""

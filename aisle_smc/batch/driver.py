@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import sqlite3
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 from aisle_smc.batch.chunks import Chunks
 from aisle_smc.batch.executors import Death, Ended, Executor, Processes, Threads, cores
-from aisle_smc.batch.files import record_in
+from aisle_smc.batch.files import FolderFiles, record_in
 from aisle_smc.batch.lock import Lock, locked
 from aisle_smc.batch.progress import Progress
 from aisle_smc.batch.record import Record, encode
@@ -66,6 +67,7 @@ def drive(
         study.prepare(pending)
         token = secrets.token_hex(8)
         store.files.mark(token)
+        FolderFiles(store.folder / WORK).mark(token)
         count = Counter(statuses.values())
         shown = Progress(study.name, len(tasks), count["done"], count["failed"], show=progress)
         with _hired(study, store, token, workers, executor, pending) as hired:
@@ -94,6 +96,8 @@ def _hired(
 ) -> Iterator[Executor]:
     """Hire workers for a block."""
     limited = any(task.limits.need_process for task in pending)
+    if sys.platform != "linux" and any(task.limits.memory is not None for task in pending):
+        raise ValueError("limits of memory need Linux; leave them out")
 
     def session(threads: int, *, twice: bool = False) -> Session:
         return Session(study, store.files, store.folder.resolve(), token, threads, twice)
@@ -211,11 +215,12 @@ class Driver:
         self._enter(list(finished.values()))
         left = [index for index in indices if self.fingerprints[index] not in finished]
         suspect = death.suspect
-        if suspect is None and not death.lost:
-            self._stillborn += 1
-            if self._stillborn >= _STILLBORN:
-                raise AisleError(f"workers do not start ({death.reason})")
         if suspect is None:
+            self._stillborn += 1
+            # A lost scheduler takes all chunks with it at once, and may do so again.
+            most = 10 * self.executor.workers if death.lost else 0
+            if self._stillborn >= _STILLBORN + most:
+                raise AisleError(f"workers do not start ({death.reason})")
             self.chunks.back(left)
             return
         self._stillborn = 0

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from aisle_smc.batch.shipment import pack, save
-from aisle_smc.batch.worker import Report, Session, enter, perform, read_mark
-from aisle_smc.errors import AisleError
+from aisle_smc.batch.worker import Report, Session, cannot_load, enter, perform, read_mark
 
 __all__ = ["Death", "Ended", "Executor", "Processes", "Threads", "cores"]
 
@@ -172,9 +171,7 @@ class Processes:
                 self._bury(slot)
                 ended.append(Ended(slot.indices, death=death))
             except Exception as error:
-                raise AisleError(
-                    f"a worker cannot load the study: {type(error).__name__}: {error}"
-                ) from error
+                raise cannot_load(error) from error
         return ended
 
     def running(self) -> list[tuple[int, float]]:

@@ -49,7 +49,7 @@ def record_in(files: Files, name: str) -> Record | None:
     """Return the record in a file, or None if there is no readable one."""
     try:
         return read_header(files.read(name))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
 
 

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["Record", "decode", "encode", "read_header"]
+import numpy as np
+
+__all__ = ["Record", "decode", "encode", "plain", "read_header"]
 
 _FORMAT = 1
 
@@ -68,8 +70,13 @@ def encode(record: Record, value: Any) -> bytes:
 
     body: bytes = cloudpickle.dumps(value, protocol=5)
     header = {"format": _FORMAT, "bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
-    line = json.dumps(header | {"record": asdict(record)}, separators=(",", ":"), default=str)
+    line = json.dumps(header | {"record": asdict(record)}, separators=(",", ":"), default=plain)
     return line.encode() + b"\n" + body
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON does not know as something it knows: a number of NumPy's, or text."""
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def read_header(content: bytes) -> Record:

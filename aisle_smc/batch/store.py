@@ -14,7 +14,7 @@ from typing import Any
 
 from aisle_smc.batch.files import Files, files_at, record_in
 from aisle_smc.batch.outcome import read_netcdf
-from aisle_smc.batch.record import Record, decode
+from aisle_smc.batch.record import Record, decode, plain
 from aisle_smc.batch.tasks import Task
 
 __all__ = ["Store", "Summary"]
@@ -161,7 +161,7 @@ class Store:
     def enrol(self, tasks: Iterable[Task]) -> None:
         """Enter the tasks of a study; those that are known keep what is known of them."""
         rows = (
-            (task.fingerprint, task.index, task.kind, json.dumps(dict(task.labels), default=str))
+            (task.fingerprint, task.index, task.kind, json.dumps(dict(task.labels), default=plain))
             for task in tasks
         )
         with self._transaction() as index:
@@ -172,8 +172,8 @@ class Store:
         """Enter what is known of tasks that have ended; what is done stays done."""
         rows = [
             (
-                r.status, json.dumps(dict(r.values), default=str), r.fault, r.traceback, r.seconds,
-                r.started, r.worker, r.file, r.fingerprint,
+                r.status, json.dumps(dict(r.values), default=plain), r.fault, r.traceback,
+                r.seconds, r.started, r.worker, r.file, r.fingerprint,
             )
             for r in records
         ]  # fmt: skip

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from aisle_smc.batch.files import Files, record_in
+from aisle_smc.batch.files import Files, FolderFiles, record_in
 from aisle_smc.batch.keeping import Keeping
 from aisle_smc.batch.kinds import kind_of
 from aisle_smc.batch.limits import bounded
@@ -26,12 +26,15 @@ from aisle_smc.batch.outcome import Call, Outcome, netcdf
 from aisle_smc.batch.record import Record, encode
 from aisle_smc.batch.shipment import Shipment, load
 from aisle_smc.batch.tasks import Task
+from aisle_smc.errors import AisleError
 
 __all__ = [
     "DEATHS",
     "Mark",
     "Report",
     "Session",
+    "cannot_load",
+    "died_under",
     "enter",
     "perform",
     "perform_shipped",
@@ -40,7 +43,7 @@ __all__ = [
 
 # A task is given up when this many processes have died under it.
 DEATHS = 3
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _TRACEBACK = 20_000
 
 
@@ -91,18 +94,20 @@ class Session:
     twice: bool = False
 
     @cached_property
-    def here(self) -> bool:
-        """Whether this process sees the study's files."""
+    def writes(self) -> bool:
+        """Whether this process can write results where they belong."""
         return self.files.seen(self.token)
 
     @cached_property
     def work(self) -> Path:
-        """Where tasks may leave files while they run."""
-        return self.folder / "work" if self.here else Path(tempfile.gettempdir(), self.token)
+        """Where tasks may leave files while they run: in the study's folder, if it is seen."""
+        if FolderFiles(self.folder / "work").seen(self.token):
+            return self.folder / "work"
+        return Path(tempfile.gettempdir(), f"aisle-{self.token}")
 
     def run(self, indices: Sequence[int], mark: Mark | None = None) -> Report:
         """Run tasks one after the other."""
-        keeping = Keeping(self.files if self.here else None, at_once=len(indices) == 1)
+        keeping = Keeping(self.files if self.writes else None, at_once=len(indices) == 1)
         for index in indices:
             task = self.study.task(index)
             if self.twice and (record := record_in(self.files, f"{task.fingerprint}.result")):
@@ -123,6 +128,11 @@ class Session:
                 break
         keeping.settle()
         keeping.close()
+        if self.work != self.folder / "work":
+            # Nobody else tidies up on another machine; what is not empty stays.
+            for place in ("attempts", "checkpoints", "dumps", "."):
+                with contextlib.suppress(OSError):
+                    (self.work / place).rmdir()
         return Report(keeping.records, keeping.contents, keeping.trouble)
 
     def _checkpoint(self, task: Task) -> Path:
@@ -282,12 +292,22 @@ def perform_shipped(shipment: Shipment, indices: Sequence[int]) -> Report:
     """Run tasks in a process that was not started for this study."""
     with _unpacking:
         if _at.get("name") != shipment.name:
-            _at["session"], _at["name"] = shipment.unpack(), shipment.name
+            try:
+                _at["session"], _at["name"] = shipment.unpack(), shipment.name
+            except OSError as error:  # elsewhere, one of the network says less
+                raise cannot_load(error) from error
         session: Session = _at["session"]
     return session.run(indices)
 
 
 _unpacking = threading.Lock()
+
+
+def cannot_load(error: BaseException) -> AisleError:
+    """Return what to say when a worker cannot unpack a study."""
+    if isinstance(error, AisleError):
+        return error
+    return AisleError(f"a worker cannot load the study: {type(error).__name__}: {error}")
 
 
 def _follow(parent: int) -> None:

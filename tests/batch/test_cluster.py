@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -129,6 +131,7 @@ def test_client_of_the_user_stays_open_and_workers_without_the_folder_send_files
         assert client.status == "running"
     assert [value for _, value in result.values()] == list(range(6))
     assert jobs.runs(tmp_path) == dict.fromkeys(range(6), 1)
+    assert not any(Path(tempfile.gettempdir()).glob("aisle-*"))
 
 
 def _blind():

@@ -142,7 +142,8 @@ def test_worker_killed_from_outside(tmp_path):
 def test_worker_killed_while_it_has_nothing_to_do(tmp_path):
     study = drivers.study_of(tmp_path, count=2, seconds=0.0)
     session = Session(study, FolderFiles(tmp_path / "results"), tmp_path, "token", 1)
-    session.files.mark("token")
+    for place in (session.files, FolderFiles(tmp_path / "work")):
+        place.mark("token")
     processes = Processes(session, 1)
     try:
         processes.submit([0])

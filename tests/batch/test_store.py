@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import pickle
 import sqlite3
@@ -38,6 +39,14 @@ def test_record_comes_back():
     assert back == made
     assert np.array_equal(held.pop("a"), value.pop("a"))
     assert held == value
+
+
+def test_numbers_of_numpy_stay_numbers():
+    values = {"n": np.int64(3), "x": np.float32(0.5), "b": np.bool_(True), "nan": np.nan}
+    back = read_header(encode(record("f", values=values), None)).values
+    assert math.isnan(back.pop("nan"))
+    assert back == {"n": 3, "x": 0.5, "b": True}
+    assert [type(value) for value in back.values()] == [int, float, bool]
 
 
 def test_header_is_read_without_unpickling():
