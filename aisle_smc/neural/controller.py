@@ -213,6 +213,12 @@ class Control:
             return Regime.DEFEND
         return Regime.TRUNCATE if self.khat > self.controller.truncate else Regime.RAW
 
+    @property
+    def memory(self) -> dict[str, Any]:
+        """All but the controller, which may hold what cannot be kept in a file."""
+        names = ("khats", "powers", "least", "lost")
+        return {name: getattr(self, name) for name in names}
+
     def step(
         self,
         log_joint: LogJoint,
@@ -349,13 +355,15 @@ def _check_safe(options: Controller, q: Any, chosen: Estimator) -> None:
     """Raise at the first step rather than at the first that needs safe draws."""
     _, path, _ = _aim(chosen)
     draws = q.sample(torch.Size([2]))
-    if len(q.event_shape) != 1:
+    event = tuple(getattr(q, "event_shape", ()))
+    if len(event) != 1:
         raise ValueError(
             "safe draws need latents that are vectors, event shape (d,); got event shape "
-            f"{tuple(q.event_shape)}; use torch.distributions.Independent(q, 1), or leave them "
+            f"{event}; use torch.distributions.Independent(q, 1), or leave them "
             "out by Controller(share=0.0)"
         )
-    if options.safety is None and not draws.is_floating_point():
+    follows = draws.is_floating_point() and getattr(q, "has_rsample", True)
+    if options.safety is None and not follows:
         raise ValueError(
             "discrete latents need a safe distribution, such as the prior: Controller(safety=...);"
             " or leave safe draws out by Controller(share=0.0)"

@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FunctionType
 from typing import Any, Self, TypeAlias
@@ -315,7 +315,7 @@ class Run:
             "random": RandomStates.of(self._order, self.learner.device),
             "epoch_start": self._epoch_start,
             "position": (self.epoch, self.index),
-            "control": self.control,
+            "control": None if self.control is None else self.control.memory,
             "history": self.history,
             "best": self.best,
             "seconds": self._elapsed(),
@@ -326,7 +326,9 @@ class Run:
         checkpoint.compare(file, state["made_of"], self._made_of())
         self.learner.restore(state["learner"])
         self.epoch, self.index = state["position"]
-        self.control, self.history, self.best = state["control"], state["history"], state["best"]
+        self.history, self.best = state["history"], state["best"]
+        if self.control is not None:
+            self.control = replace(self.control, **state["control"])
         self.seconds = self._before = state["seconds"]
         self._epoch_start = state["epoch_start"]
         state["random"].restore(self._order, self.learner.device)

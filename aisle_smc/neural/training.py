@@ -118,8 +118,8 @@ def fit(
         Data that are not trained on; their mean log-evidence by K particles is found after each
         epoch, with the same random numbers every time.
     patience : int, optional
-        Stop when the held-out bound has not improved for so many epochs, and go back to the
-        parameters of the best one.
+        Stop when the held-out bound has not improved for so many epochs. However training ends,
+        the parameters are then those of the best epoch; the file holds those of the last.
     callbacks : sequence of callable
         Called after every step with a :class:`~aisle_smc.neural.running.Moment`; if one returns
         True, training stops.
