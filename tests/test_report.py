@@ -13,7 +13,7 @@ from scipy.stats import halfnorm
 
 from aisle_smc.plots import View
 from aisle_smc.report import About, Finding, Picture, headline, judge, report, write_report
-from aisle_smc.report.page import _prose
+from aisle_smc.report.document import prose
 from aisle_smc.report.pictures import _three
 from aisle_smc.ssm.math import normal_logpdf
 from aisle_smc.ssm.model import StateSpaceModel
@@ -230,7 +230,7 @@ def test_no_evidence_is_no_fault():
 
 
 def test_prose_keeps_dates_and_signs_together():
-    said = _prose("on 2019-01-03 between -7.5 and 2 % (a=-1, x-y) <")
+    said = prose("on 2019-01-03 between -7.5 and 2 % (a=-1, x-y) <")
     assert "2019\N{NON-BREAKING HYPHEN}01\N{NON-BREAKING HYPHEN}03" in said
     assert "\N{MINUS SIGN}7.5" in said
     assert "a=\N{MINUS SIGN}1" in said

@@ -51,7 +51,8 @@ class Grid:
     Parameters
     ----------
     kind : str
-        ``"fit"``, ``"filter"``, ``"sample"`` or ``"function"``; see :mod:`aisle_smc.batch.kinds`.
+        ``"fit"``, ``"filter"``, ``"score"``, ``"sample"`` or ``"function"``; see
+        :mod:`aisle_smc.batch.kinds`.
     over : mapping from str to sequence or mapping, optional
         The values of each option, the last option running fastest.  A mapping gives each value
         the label that stands in the table.

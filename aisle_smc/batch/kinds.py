@@ -12,6 +12,7 @@ import numpy as np
 from aisle_smc.batch.fits import FILTER, FIT
 from aisle_smc.batch.limits import Limits
 from aisle_smc.batch.outcome import Call, Outcome
+from aisle_smc.batch.scores import SCORE
 from aisle_smc.batch.words import check_keys, did_you_mean
 
 __all__ = ["KINDS", "Kind", "kind_of"]
@@ -162,6 +163,7 @@ class _Sample:
 KINDS: Mapping[str, Kind] = {
     "fit": FIT,
     "filter": FILTER,
+    "score": SCORE,
     "sample": _Sample(),
     "function": _Function(),
 }

@@ -128,14 +128,14 @@ def _grid(
 ) -> Grid:
     check_keys("a task", table, TASK)
     if "kind" not in table:
-        raise ValueError("say kind = fit, filter, sample or function")
+        raise ValueError("say kind = fit, filter, score, sample or function")
     kind = table["kind"]
     kind_of(kind)
 
     def meaning(key: str, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        if kind in {"fit", "filter"}:
+        if kind in {"fit", "filter", "score"}:
             if key == "model":
                 return models[value] if value in models else _any_model(value, folder, models)
             if key == "proposal":

@@ -44,6 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from aisle_smc.cli.filter import filter_series as run
         elif options.command == "check":
             from aisle_smc.cli.check import check as run
+        elif options.command == "batch":
+            from aisle_smc.cli.batch import batch as run
+        elif options.command == "status":
+            from aisle_smc.cli.study import status as run
+        elif options.command == "results":
+            from aisle_smc.cli.study import results as run
+        elif options.command == "report":
+            from aisle_smc.cli.study import report as run
         else:
             from aisle_smc.cli.check import models as run
         return run(options, out, err, _as_typed(typed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 import aisle_smc
+from aisle_smc.cli.batch_parser import add_batch_commands
 
 __all__ = ["parser"]
 
@@ -15,6 +16,13 @@ Fit state-space models to time series, with particles.
   aisle filter      run one particle filter at parameters that you give
   aisle check       look a model over before trusting it
   aisle models      list the ready-made models and the series that come with the package
+
+Run many fits at once, and look at them:
+
+  aisle batch       models x data x methods x seeds, over all cores; survives what may happen
+  aisle status      how such a study stands
+  aisle results     its table
+  aisle report      its page
 """
 
 TOP_EXAMPLES = """\
@@ -156,6 +164,8 @@ def parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default 0)")
     check.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+
+    add_batch_commands(command)
 
     models = command("models", "list ready-made models and series", "List what is there.", "")
     models.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 import platform
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from html import escape
-from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aisle_smc.plots import View
+from aisle_smc.report.document import (
+    document,
+    figure,
+    findings_list,
+    minus,
+    numbers_in_a_row,
+    prose,
+    settings_table,
+    thousands,
+    versions,
+)
 from aisle_smc.report.judgement import Finding, headline, judge, summary_columns
 from aisle_smc.report.pictures import Picture, draw_pictures
 
@@ -114,44 +120,23 @@ def report(posterior: Any, pictures: Iterable[Picture], about: About) -> str:
     """
     findings = judge(posterior)
     title = about.title or _title(posterior)
-    css = files("aisle_smc.report").joinpath("page.css").read_text(encoding="utf-8")
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            # Nothing on the page may load anything, whatever a model or a column is called.
-            '<meta http-equiv="Content-Security-Policy" '
-            "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
-            f"<title>{escape(title)}</title>",
-            f"<style>{css}</style>",
-            "</head>",
-            "<body>",
-            "<header>",
-            '<p class="kicker">aisle fit</p>',
-            f"<h1>{escape(title)}</h1>",
-            f'<p class="lead">{_prose(_lead(posterior, about, findings))}</p>',
-            "</header>",
-            "<main>",
+    return document(
+        kicker="aisle fit",
+        title=title,
+        lead=_lead(posterior, about, findings),
+        body=[
             _numbers(posterior),
             "<h2>Posterior</h2>",
             _posterior_table(posterior),
-            f'<p class="small">{_prose(_table_notes(posterior))}</p>',
+            f'<p class="small">{prose(_table_notes(posterior))}</p>',
             "<h2>How far to trust it</h2>",
-            _findings(findings),
-            *(_figure(picture) for picture in pictures),
+            findings_list(findings),
+            *(figure(picture) for picture in pictures),
             "<h2>Use the results</h2>",
             _loading(),
             "<h2>How it was made</h2>",
             _settings(posterior, about),
-            "</main>",
-            f"<footer>{escape(_foot(about))}</footer>",
-            "</body>",
-            "</html>",
-            "",
-        ]
+        ],
     )
 
 
@@ -166,8 +151,8 @@ def _lead(posterior: Any, about: About, findings: Sequence[Finding]) -> str:
     chains, draws = posterior.parameters.shape[:2]
     text = (
         f"Fitted to {data} by particle marginal Metropolis\N{EN DASH}Hastings: "
-        f"{chains} chain{'s' * (chains != 1)} of {_thousands(draws)} draws, with "
-        f"{_thousands(posterior.n)} particles for each estimate of the evidence."
+        f"{chains} chain{'s' * (chains != 1)} of {thousands(draws)} draws, with "
+        f"{thousands(posterior.n)} particles for each estimate of the evidence."
     )
     return f"{text} {headline(tuple(findings))}"
 
@@ -180,7 +165,7 @@ def _numbers(posterior: Any) -> str:
         entries.append(
             (
                 "Log-evidence",
-                f"{_minus(f'{evidence.value:.2f}')} <small>\N{PLUS-MINUS SIGN} "
+                f"{minus(f'{evidence.value:.2f}')} <small>\N{PLUS-MINUS SIGN} "
                 f"{evidence.error:.2g} nats</small>",
             )
         )
@@ -191,10 +176,7 @@ def _numbers(posterior: Any) -> str:
         ("Least ESS", f"{least:.0f}"),
         ("Acceptance", f"{100 * float(np.mean(posterior.acceptance)):.0f} %"),
     ]
-    inner = "".join(
-        f"<div><dt>{escape(term)}</dt><dd>{value}</dd></div>" for term, value in entries
-    )
-    return f'<dl class="figures-in-a-row">{inner}</dl>'
+    return numbers_in_a_row(entries)
 
 
 def _posterior_table(posterior: Any) -> str:
@@ -206,7 +188,7 @@ def _posterior_table(posterior: Any) -> str:
         lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
     for name, value in posterior.model.prior.constants.items():
         lines.append(
-            f'<tr><th scope="row">{escape(name)}</th><td>{_minus(f"{value:g}")}</td>'
+            f'<tr><th scope="row">{escape(name)}</th><td>{minus(f"{value:g}")}</td>'
             f'<td colspan="{len(COLUMNS) - 1}" class="words">fixed</td></tr>'
         )
     return (
@@ -220,7 +202,7 @@ def _cell(key: str, row: Mapping[str, float]) -> str:
     spread = float(row["sd"])
     digits = 3 if not spread > 0 else int(np.clip(2 - np.floor(np.log10(spread)), 0, 8))
     if key == "hdi":
-        return _minus(f"{row['hdi_3%']:.{digits}f} to {row['hdi_97%']:.{digits}f}")
+        return minus(f"{row['hdi_3%']:.{digits}f} to {row['hdi_97%']:.{digits}f}")
     value = float(row[key])
     if not np.isfinite(value):
         return "\N{EN DASH}"
@@ -228,7 +210,7 @@ def _cell(key: str, row: Mapping[str, float]) -> str:
         return f"{value:.0f}"
     if key == "r_hat":
         return f"{value:.3f}"
-    return _minus(f"{value:.{digits + (key == 'mcse_mean')}f}")
+    return minus(f"{value:.{digits + (key == 'mcse_mean')}f}")
 
 
 def _table_notes(posterior: Any) -> str:
@@ -237,27 +219,6 @@ def _table_notes(posterior: Any) -> str:
         "The interval is the shortest that holds 94 % of the draws; ESS is the number of "
         "independent draws that these are worth; MC error is that of the mean. "
         f"Priors: {prior}."
-    )
-
-
-def _findings(findings: Iterable[Finding]) -> str:
-    items = "".join(
-        f'<li class="{"good" if finding.good else "doubt"}">{_prose(finding.text)}</li>'
-        for finding in findings
-    )
-    return f'<ul class="findings">{items}</ul>'
-
-
-def _figure(picture: Picture) -> str:
-    def source(content: bytes) -> str:
-        return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
-
-    return (
-        f'<figure id="{escape(picture.name)}"><picture>'
-        f'<source media="(max-width: 40rem)" srcset="{source(picture.narrow)}">'
-        f'<img src="{source(picture.wide)}" alt="{escape(picture.title)}"></picture>'
-        f"<figcaption><b>{escape(picture.title)}.</b> {_prose(picture.caption)}</figcaption>"
-        "</figure>"
     )
 
 
@@ -281,53 +242,13 @@ def _settings(posterior: Any, about: About) -> str:
     rows = {
         "command": about.command,
         "data": about.origin,
-        "chains": f"{chains} of {_thousands(draws)} draws kept",
+        "chains": f"{chains} of {thousands(draws)} draws kept",
         "particles": str(posterior.n),
         "seed": str(posterior.seed),
         **about.settings,
         "time": f"{sampling:.0f} s of sampling"
         + (f", {about.seconds:.0f} s altogether" if about.seconds else ""),
-        "versions": ", ".join(_versions()),
+        "versions": ", ".join(versions()),
         "machine": f"{platform.system()} on {platform.machine()}",
     }
-    lines = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{_code(name, text)}</td></tr>'
-        for name, text in rows.items()
-        if text
-    )
-    return f'<table class="settings"><tbody>{lines}</tbody></table>'
-
-
-def _code(name: str, text: str) -> str:
-    return f"<code>{escape(text)}</code>" if name == "command" else escape(text)
-
-
-def _versions() -> Iterable[str]:
-    yield f"Python {platform.python_version()}"
-    for package in ("aisle-smc", "numpy", "numba", "scipy", "arviz-stats", "matplotlib"):
-        try:
-            yield f"{package} {version(package)}"
-        except PackageNotFoundError:
-            continue
-
-
-def _foot(about: About) -> str:
-    made = datetime.now().astimezone()
-    return f"Made on {made:%Y-%m-%d at %H:%M %Z}. This page is one file and loads nothing else."
-
-
-def _thousands(count: int) -> str:
-    text = f"{count:,}" if count >= 10_000 else str(count)
-    return text.replace(",", "\N{NARROW NO-BREAK SPACE}")
-
-
-def _prose(text: str) -> str:
-    """Escape a sentence; give negative numbers their sign and keep dates on one line."""
-    text = re.sub(r"(?<=\d)-(?=\d)", "\N{NON-BREAKING HYPHEN}", text)
-    text = re.sub(r"(?<![\w\N{NON-BREAKING HYPHEN}])-(?=\d)", "\N{MINUS SIGN}", text)
-    text = text.replace(" ~ ", "\N{NO-BREAK SPACE}~\N{NO-BREAK SPACE}")
-    return escape(re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text))
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "\N{MINUS SIGN}")
+    return settings_table(rows.items())
