@@ -18,6 +18,8 @@ from aisle_smc.distributions.student_em import Parts, em, join, one_part, share_
 
 __all__ = ["fit_elliptical_mixture", "grown_elliptical"]
 
+DOUBLINGS = 2
+
 
 def fit_elliptical_mixture(x: Floats, weights: Floats, rng: np.random.Generator) -> Mixture:
     """Fit a mixture of one, two or four elliptical distributions to weighted points.
@@ -50,29 +52,25 @@ def fit_elliptical_mixture(x: Floats, weights: Floats, rng: np.random.Generator)
     return grown_elliptical(one, other, rng).fit(x, w)
 
 
-def grown_elliptical(
-    one: Half, other: Half, rng: np.random.Generator, *, most: int = 4
-) -> Mixture:
+def grown_elliptical(one: Half, other: Half, rng: np.random.Generator) -> Mixture:
     """Fit a mixture to one half of the points, its number of parts chosen with the other half."""
     best = Mixture(weights=np.ones(1), parts=(fit_elliptical(*one),))
     score = best.log_density(other[0])
-    # Compared as they start: iterations from there take long, and are for the best one alone.
-    for start in _doubled(*one, rng, most):
-        new = start.log_density(other[0])
+    for start in _doubled(*one, rng):
+        found = start.fit(*one)
+        new = found.log_density(other[0])
         if not better(new, score, other[1]):
             break
-        best, score = start, new
+        best, score = found, new
     return best
 
 
-def _doubled(x: Floats, w: Floats, rng: np.random.Generator, most: int) -> Iterator[Mixture]:
+def _doubled(x: Floats, w: Floats, rng: np.random.Generator) -> Iterator[Mixture]:
     """Yield mixtures of two and four parts to start from, those that can be had."""
-    if most == 1:
-        return
     mean, root = shrunk_moments(x, w)
     z = whiten(x, mean, root)
     parts = em(z, w, one_part(z, w))
-    while 2 * parts.k <= most:
+    for _ in range(DOUBLINGS):
         share = share_out(z, w, parts).share
         pieces: list[Parts] = []
         for k in range(parts.k):

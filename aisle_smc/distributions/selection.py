@@ -10,7 +10,6 @@ from aisle_smc.arrays import Floats
 from aisle_smc.distributions.dependence import dependent_blocks
 from aisle_smc.distributions.elliptical_fit import grown_elliptical
 from aisle_smc.distributions.independent import grown_independent
-from aisle_smc.distributions.mixture import Mixture
 from aisle_smc.distributions.mixture_fit import (
     better,
     fit_mixture,
@@ -112,10 +111,7 @@ def fit_proposal(
         if name == STUDENT:
             fits[name] = grown_mixture(one, other, rng)
         elif name == ELLIPTICAL:
-            student = fits.get(STUDENT)
-            # Where one Student-t part is enough, so is one elliptical part.
-            single = isinstance(student, Mixture) and len(student.parts) == 1
-            fits[name] = grown_elliptical(one, other, rng, most=1 if single else 4)
+            fits[name] = grown_elliptical(one, other, rng)
         elif name == BLOCKS:
             fits[name] = grown_independent(one, other, rng, blocks)
         else:
