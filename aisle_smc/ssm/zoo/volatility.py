@@ -97,6 +97,8 @@ def student_observe(rng, x, p):
 
 # --- with leverage ------------------------------------------------------------------------------
 
+FARTHEST = 1000.0
+
 
 @njit
 def respond(x, error, p):
@@ -104,7 +106,10 @@ def respond(x, error, p):
     mean = p.mu + p.rho * (x - p.mu)
     if isnan(error):
         return mean, p.sigma
-    return mean + p.sigma * p.leverage * error, p.sigma * sqrt(1.0 - p.leverage**2)
+    # A particle that today's return has ruled out has an enormous error.  Where it sends the
+    # log-variance does not matter, as long as the exponential of that is a number.
+    mean = min(max(mean + p.sigma * p.leverage * error, -FARTHEST), FARTHEST)
+    return mean, p.sigma * sqrt(1.0 - p.leverage**2)
 
 
 def leverage_transition(z, x, y_prev, p):
