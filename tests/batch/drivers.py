@@ -42,6 +42,8 @@ def finished(folder, count=120, seconds=0.01):
     from aisle_smc.batch import Store
     from tests.batch import jobs
 
+    if not (folder / "study" / "index.sqlite").exists():
+        return {}  # killed before it had begun
     names = {name.partition(".")[0] for name in Store.open(folder / "study").files.names()}
     begun = jobs.runs(folder)
     study = study_of(folder, count, seconds)

@@ -30,12 +30,11 @@ def kill_and_resume(folder, kills, latest, **options):
             time.sleep(rng.uniform(0.0, latest))
             os.kill(driver, signal.SIGKILL)
             deaths += nursery.code() == -signal.SIGKILL
-            if (folder / "study" / "index.sqlite").exists():
-                now = drivers.finished(folder)
-                assert now.items() >= before.items()
-                before = now
-                if len(before) == 120:
-                    break
+            now = drivers.finished(folder)
+            assert now.items() >= before.items()
+            before = now
+            if len(before) == 120:
+                break
         nursery.drive(folder=str(folder), **options)
         assert nursery.code() == 0
     assert drivers.finished(folder).items() >= before.items()
@@ -53,8 +52,27 @@ def test_driver_killed_twenty_times(tmp_path):
 
 @pytest.mark.slow
 def test_driver_of_processes_killed_twenty_times(tmp_path):
-    deaths = kill_and_resume(tmp_path, 20, 6.0, executor="processes", workers=2)
-    assert deaths >= 1
+    """Half of the kills while the workers start, half while they work."""
+    rng, before, given = np.random.default_rng(21), {}, {"count": 400, "seconds": 0.05}
+    with drivers.Nursery() as nursery:
+        for kill in range(20):
+            driver = nursery.drive(folder=str(tmp_path), workers=2, **given)
+            if kill % 2:
+                begun = sum(jobs.runs(tmp_path).values())
+                drivers.wait_for(lambda n=begun: sum(jobs.runs(tmp_path).values()) > n)
+                time.sleep(rng.uniform(0.0, 0.3))
+            else:
+                time.sleep(rng.uniform(0.0, 3.0))
+            os.kill(driver, signal.SIGKILL)
+            assert nursery.code() == -signal.SIGKILL, "the study was done too early"
+            now = drivers.finished(tmp_path, **given)
+            assert now.items() >= before.items()
+            before = now
+        nursery.drive(folder=str(tmp_path), workers=2, **given)
+        assert nursery.code() == 0
+    assert drivers.finished(tmp_path, **given).items() >= before.items()
+    summary = Store.open(tmp_path / "study").summary()
+    assert (summary.done, summary.total, summary.former) == (400, 400, 0)
 
 
 def test_driver_of_processes_killed(tmp_path):
