@@ -72,6 +72,7 @@ def assemble(
         dialect=ev.dialect,
         notes=tuple(ev.note.splitlines()),
         aim=aim,
+        hidden=session.hidden if method == "draws" else 0.0,
         _log_w=log_w,
         _again=again,
         _session=session,

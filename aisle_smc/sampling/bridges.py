@@ -10,7 +10,7 @@ import numpy as np
 from aisle_smc.arrays import Array, Floats
 from aisle_smc.distributions import Distribution
 from aisle_smc.moves import Points
-from aisle_smc.sampling.meter import Meter
+from aisle_smc.sampling.meter import Meter, Spent
 from aisle_smc.sampling.scores import score
 from aisle_smc.sampling.spaces import AffineSpace, Space
 from aisle_smc.targets import Evaluator
@@ -102,8 +102,14 @@ class Posterior:
     def _evaluated(
         self, theta: Floats, *, gradients: bool
     ) -> tuple[Floats, Floats | None, Array | None]:
-        self.meter.spend(theta.shape[0])
-        found = self.evaluator.with_gradients(theta) if gradients else self.evaluator(theta)
+        n = theta.shape[0]
+        self.meter.spend(n)
+        before = self.evaluator.calls
+        try:
+            found = self.evaluator.with_gradients(theta) if gradients else self.evaluator(theta)
+        except Spent:
+            self.meter.evaluations -= n - (self.evaluator.calls - before)
+            raise
         return found.log_density + self.offset, found.gradients, found.blobs
 
 

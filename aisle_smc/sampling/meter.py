@@ -90,9 +90,13 @@ class Meter:
         """Count `n` evaluations that are about to be made, or raise :class:`Spent`."""
         if self.evaluations + n > self._most:
             raise Spent("max_evaluations")
+        self.check()
+        self.evaluations += n
+
+    def check(self) -> None:
+        """Raise :class:`Spent` if the time is over."""
         if time.perf_counter() - self._began > self._allowed:
             raise Spent("max_seconds")
-        self.evaluations += n
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -24,8 +24,8 @@ from aisle_smc.coordinates import Coordinate
 from aisle_smc.distributions import Distribution, as_distribution
 from aisle_smc.moves import Points
 from aisle_smc.sampling.bridges import Posterior
-from aisle_smc.sampling.scores import Standard
 from aisle_smc.sampling.spaces import BareSpace, DistributionSpace, PriorSpace, Space, WhiteSpace
+from aisle_smc.sampling.starts import reference
 
 __all__ = ["FromOffer", "Offer", "read_offer"]
 
@@ -135,11 +135,10 @@ class FromOffer:
         return np.asarray(np.logaddexp(math.log1p(-SHARE) + own, math.log(SHARE) + safe))
 
     @property
-    def _safety(self) -> Any:
-        if self.safety is not None:
-            return self.safety
-        space = self.posterior.space
-        return space.prior if isinstance(space, DistributionSpace) else Standard(space.dim)
+    def _safety(self) -> Distribution:
+        safe = reference(self.posterior.space) if self.safety is None else self.safety
+        assert safe is not None
+        return safe
 
 
 def _inside(space: Space, theta: Floats) -> npt.NDArray[np.bool_]:

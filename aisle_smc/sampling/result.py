@@ -68,6 +68,8 @@ class SampleResult:
         a file that was damaged.
     aim : Aim
         What was asked for.
+    hidden : float
+        Share of the mass that the exploration saw at places where the draws have not been.
     """
 
     posterior: WeightedDraws
@@ -84,6 +86,7 @@ class SampleResult:
     dialect: str
     notes: tuple[str, ...]
     aim: Aim
+    hidden: float
     _log_w: Floats = field(repr=False)
     _again: Callable[[Aim], SampleResult] = field(repr=False)
     _session: Session = field(repr=False)
@@ -282,6 +285,11 @@ class SampleResult:
                 f"k-hat {self.khat:.2f} says the weights hardly have a variance: the error may be "
                 "too small"
             )
+        if self.hidden > self.log_evidence_error:
+            doubts.append(
+                f"the exploration saw {self.hidden:.1%} of the mass where the draws have hardly "
+                "been: the evidence may be too low by as much"
+            )
         if self.method == "reweighted" and not (even or self.khat < 0.7):
             doubts.append(
                 f"k-hat {self.khat:.2f} says that the old draws do not cover the new posterior: "
@@ -302,6 +310,8 @@ class SampleResult:
         uneven = math.isfinite(self.khat) and not self.khat < 0.7
         if self.method == "replicates" and (uneven or not self.log_evidence_error < 0.5):
             doubts.append("the replicates differ too much for their mean to be known")
+        elif self.method == "replicates" and not math.isfinite(self.khat):
+            doubts.append("so few replicates do not show whether some would be far larger")
         other = self.estimates.get("draws"), self.estimates.get("replicates")
         if other[0] is not None and other[1] is not None:
             gap = abs(other[0].log_evidence - other[1].log_evidence)

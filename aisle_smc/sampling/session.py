@@ -11,7 +11,7 @@ import numpy as np
 from aisle_kernels import weights as kernels
 
 from aisle_smc.arrays import Floats, Integers
-from aisle_smc.distributions import Distribution
+from aisle_smc.distributions import Defensive, Distribution
 from aisle_smc.moves import (
     Bridge,
     CrankNicolson,
@@ -33,12 +33,13 @@ from aisle_smc.sampling.laplace import MANY
 from aisle_smc.sampling.meter import Meter, Reading, Spent
 from aisle_smc.sampling.offers import FromOffer, Offer
 from aisle_smc.sampling.spaces import AffineSpace
-from aisle_smc.sampling.starts import first_bridge, turned
+from aisle_smc.sampling.starts import first_bridge, reference, turned
 from aisle_smc.sampling.trace import Step, drawn_step, explored_step, replicates_step
 from aisle_smc.smc import resume, smc
 from aisle_smc.streams import stream
 from aisle_smc.tempering import BASE, TARGET, History, Persistent, Pool, Tempering
 from aisle_smc.tempering.fits import tail_shape
+from aisle_smc.tempering.holes import hidden, relative_variance
 
 __all__ = ["Session"]
 
@@ -49,6 +50,8 @@ OFFER = 8
 ATTEMPTS, BOLDER = 2, 4
 # Share of effective draws of a person's proposal that makes exploring unnecessary.
 WORTH = 0.2
+# Share of the draws that the prior makes.
+SAFE = 0.05
 # Shape of the tail that makes a second exploration unnecessary.
 WELL = 0.6
 
@@ -118,6 +121,7 @@ class Session:
         self.stopped = None
         # Evaluations of a stage that a limit cut short are made again.
         self._counted = self.meter.evaluations
+        evaluator.between = self.meter.check
         try:
             if self.circles:
                 with self.meter.phase("guessing"):
@@ -147,6 +151,7 @@ class Session:
         except Spent as spent:
             self.stopped = spent.limit
         finally:
+            evaluator.between = None
             self.meter.pause()
             self.spent = self.meter.reading
             self.target_seconds += evaluator.seconds - before
@@ -242,14 +247,15 @@ class Session:
         return None if q is None else FromBase(posterior=self.posterior, base=q)
 
     def _proposal(self) -> Distribution | None:
-        """Return the proposal that did best at the target, by draws that it was not fitted to."""
+        """Return the proposal that does best at the target, by all points of the pool."""
         history, _ = self.history
-        tried = [
-            (record.efficiency, record.proposal)
-            for record in history.records
-            if record.level.slope >= 1.0 and record.proposal is not None
-        ]
-        return max(tried, key=lambda one: one[0])[1] if tried else None
+        tried = [r.proposal for r in history.records if r.level.slope >= 1.0 and r.proposal]
+        if not tried:
+            return None
+        variances = [relative_variance(history.pool, TARGET, q) for q in tried]
+        q = tried[int(np.argmin(variances))]
+        safe = reference(self.posterior.space)
+        return q if safe is None else Defensive(proposal=q, safety=safe, share=SAFE)
 
     def _most(self, done: int) -> int:
         """Return how many draws there may be in all, `done` of them made."""
@@ -258,7 +264,21 @@ class Session:
     @property
     def trusted(self) -> bool:
         """Whether the draws of the frozen proposal can be relied on."""
-        return self.drawn is not None and judge(self.drawn[1].log_w).reliable
+        if self.drawn is None:
+            return False
+        found = judge(self.drawn[1].log_w)
+        return found.reliable and not self.hidden > found.error
+
+    @property
+    def hidden(self) -> float:
+        """Share of the mass that the exploration has seen where the draws have not been."""
+        if self.drawn is None or self.explored is None:
+            return 0.0
+        source, log_w = self.drawn[0].source, self.drawn[1].log_w
+        if not (found := judge(log_w)).ess > 0.0:
+            return 0.0
+        top = math.exp(float(log_w.max()) - found.log_evidence)
+        return hidden(self.history[0].pool, TARGET, cast(FromBase, source).base, top)
 
     @property
     def settled(self) -> bool:
@@ -266,6 +286,8 @@ class Session:
         if self.drawn is None:
             return True
         found = judge(self.drawn[1].log_w)
+        if self.hidden > found.error:
+            return False
         khat = found.khat
         # Without a prior a very heavy tail may be that of a density with no finite integral.
         return found.even or khat < WELL or (khat > 1.0 and not self.proper)

@@ -14,15 +14,30 @@ from aisle_smc.normal_scores import Rotation
 from aisle_smc.sampling.bridges import FromBase, FromPrior, Posterior
 from aisle_smc.sampling.laplace import laplace
 from aisle_smc.sampling.scores import Standard
-from aisle_smc.sampling.spaces import AffineSpace, PriorSpace
+from aisle_smc.sampling.spaces import (
+    AffineSpace,
+    DistributionSpace,
+    PriorSpace,
+    Space,
+    WhiteSpace,
+)
 from aisle_smc.smc import smc
 from aisle_smc.tempering import History, Persistent
 from aisle_smc.tempering.levels import next_temperature
 
-__all__ = ["first_bridge", "turned"]
+__all__ = ["first_bridge", "reference", "turned"]
 
 # Climbs to look for modes; points to compare two starts; points of a rough run.
 CLIMBS, PILOT, ROUGH = 8, 400, 500
+# Dimensions up to which the way from the prior is short, and finds modes that climbs do not.
+FEW = 20
+
+
+def reference(space: Space) -> Distribution | None:
+    """Return the prior in the coordinates of a space, or None where it is not to be had there."""
+    if isinstance(space, PriorSpace | WhiteSpace):
+        return Standard(space.dim)
+    return space.prior if isinstance(space, DistributionSpace) else None
 
 
 def turned(
@@ -57,10 +72,11 @@ def turned(
 def first_bridge(posterior: Posterior, rng: np.random.Generator) -> tuple[Posterior, Bridge]:
     """Return the way to a target with a gradient or without, in the coordinates that suit it.
 
-    Without a gradient the way starts at the prior; with one perhaps at a normal approximation.
+    Without a gradient, or in few dimensions, the way starts at the prior; else perhaps at a normal
+    approximation.
     """
     prior = FromPrior(posterior=posterior)
-    if not posterior.evaluator.has_gradients:
+    if not posterior.evaluator.has_gradients or posterior.space.dim <= FEW:
         return posterior, prior
     guess = laplace(posterior, posterior.space.sample(CLIMBS, rng))
     if guess is None:

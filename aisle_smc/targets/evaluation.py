@@ -54,6 +54,9 @@ class Evaluator:
         Those found in the journal.
     seconds : float
         Time spent in the user's functions and in calling them, added up over workers.
+    between : callable or None
+        Called between the pieces of a batch; what it raises ends the batch.  Pieces that were done
+        are in the journal.
     """
 
     __slots__ = (
@@ -64,6 +67,7 @@ class Evaluator:
         "_note",
         "_serial",
         "_works",
+        "between",
         "calls",
         "names",
         "replayed",
@@ -86,6 +90,7 @@ class Evaluator:
         self.calls = 0
         self.replayed = 0
         self.seconds = 0.0
+        self.between: Callable[[], None] | None = None
         self._works = works
         self._cost = cost
         self._crew = crew
@@ -204,7 +209,7 @@ class Evaluator:
         if crew.workers > 1:
             size = min(size, left / (4 * crew.workers))
         pieces = list(spans(todo, work.chunk, int(size)))
-        for (first, last), outcome in crew.run(which, points, pieces):
+        for k, ((first, last), outcome) in enumerate(crew.run(which, points, pieces), 1):
             part = outcome.part
             assert part.log_density is not None
             good = part.log_density.shape[0]
@@ -219,6 +224,13 @@ class Evaluator:
                     fault = moved
             elif last > first:
                 self._cost = 0.9 * self._cost + 0.1 * outcome.seconds / (last - first)
+            if self.between is not None and k < len(pieces):
+                try:
+                    self.between()
+                except BaseException:
+                    # The batch will be asked for again, and its first pieces are in the journal.
+                    self._batch = batch
+                    raise
         if fault is not None:
             raise fault.report(points, self.names, self._functions(which))
         assert whole.log_density is not None

@@ -24,6 +24,7 @@ from aisle_smc.tempering.fits import (
     tail_shape,
 )
 from aisle_smc.tempering.history import History, Record, Settling
+from aisle_smc.tempering.holes import covering
 from aisle_smc.tempering.levels import BASE, Temperature, Threshold, next_temperature
 from aisle_smc.tempering.pool import Pool, Source
 from aisle_smc.tempering.standard import Plan
@@ -299,9 +300,10 @@ class Persistent:
         else:
             q = defended(q.proposal.fit(z, weights), z, weights)
         taken = time.perf_counter() - begun
+        drawn = covering(q, history.pool, self.level, rng)
         n = self.n * (self.grow if self.level.slope >= 1.0 else 1)
-        points = self.bridge.at(q.sample(n, rng))
-        source = Source(n=n, proposal=q)
+        points = self.bridge.at(drawn.sample(n, rng))
+        source = Source(n=n, proposal=drawn)
         own = self.level.log_potential(points.log_ratio) - source.log_ratio(points)
         share = float(kernels.ess(own)) / n
         # One far draw says that the tail is thin, not that the proposal does not fit.
@@ -316,7 +318,7 @@ class Persistent:
             skip=history.patience if failed else 0,
             patience=min(2 * history.patience, 8) if failed else 1,
         )
-        kernels_ = Portfolio(kernels=(Independence(proposal=q),))
+        kernels_ = Portfolio(kernels=(Independence(proposal=drawn),))
         sweeps = min(max(math.ceil(math.log(0.2) / math.log1p(-min(share, 0.99))), 1), 20)
         plan = Plan(level=self.level, portfolio=kernels_, sweeps=sweeps)
         return history, replace(
@@ -325,7 +327,7 @@ class Persistent:
             fits=fits,
             khat=tail_shape(own),
             kernel="proposal",
-            proposal=q,
+            proposal=drawn,
             plan=plan,
             seconds=taken,
         )
