@@ -21,6 +21,7 @@ from aisle_smc.moves import (
     Level,
     Points,
     Portfolio,
+    SplitHamiltonian,
     join,
 )
 from aisle_smc.particles import Particles
@@ -189,7 +190,8 @@ class Session:
         if not bridge.has_scores:
             return CrankNicolson(), DifferentialEvolution()
         if bridge.dim > MANY:
-            return (Hamiltonian(fit=not isinstance(self.posterior.space, AffineSpace)),)
+            white = isinstance(self.posterior.space, AffineSpace)
+            return (SplitHamiltonian() if white else Hamiltonian(),)
         return Hamiltonian(), CrankNicolson()
 
     def _explore(self) -> None:

@@ -21,6 +21,7 @@ from aisle_smc.sampling.spaces import (
     Space,
     WhiteSpace,
 )
+from aisle_smc.sampling.variational import closest
 from aisle_smc.smc import smc
 from aisle_smc.tempering import History, Persistent
 from aisle_smc.tempering.levels import next_temperature
@@ -84,6 +85,7 @@ def first_bridge(posterior: Posterior, rng: np.random.Generator) -> tuple[Poster
     white = posterior
     if isinstance(guess, Gaussian):
         # In many dimensions the coordinates become those of the approximation.
+        guess = closest(posterior, guess, rng)
         space = AffineSpace(inner=posterior.space, mean=guess.mean, root=guess.root)
         white = replace(posterior, space=space)
         base: Distribution = Standard(guess.dim)

@@ -116,7 +116,25 @@ def gradient(x):
 def test_gradients(target):
     result = run(target, PRIOR)
     right(result)
-    # They find the mode: the prior is left behind at once.
+    # In few dimensions the way starts at the prior all the same: climbs may miss a mode.
+    assert result.trace[1].beta < 1.0
+
+
+def test_gradients_in_many_dimensions():
+    """They find the mode: the prior is left behind at once."""
+    y = np.linspace(-2.0, 2.0, 30)
+
+    def function(x):
+        return norm.logpdf(x, y, NOISE[0]).sum(axis=1)
+
+    def slope(x):
+        return (y - x) / NOISE[0] ** 2
+
+    result = sample(
+        Target(function, gradient=slope), [norm()] * y.size, progress=False, evidence_error=0.02
+    )
+    exact = norm.logpdf(y, 0.0, np.hypot(1.0, NOISE[0])).sum()
+    assert abs(result.log_evidence - exact) < 4.0 * result.log_evidence_error
     assert result.trace[1].beta == 1.0
     assert result.seconds["guessing"] > 0.0
 
@@ -136,7 +154,6 @@ def test_torch(tmp_path):
     result = run(function, PRIOR, file=tmp_path / "run")
     assert result.dialect == "torch"
     right(result)
-    assert result.trace[1].beta == 1.0
     toys.same_bits(run(function, PRIOR, file=tmp_path / "run"), result)
 
 

@@ -245,8 +245,9 @@ def test_replicates_honour_the_effective_sample_size():
         assert more.ess > short.ess
     strict = replace(few, aim=replace(few.aim, evidence_error=1e-3))
     assert f"(error {few.log_evidence_error:.3f} of 0.001); refine()" in repr(strict)
-    # It is a matter of patience and not of trust.
-    assert short.trusted
+    # It is a matter of patience; what speaks against so few replicates is their number alone.
+    assert not short.trusted
+    assert "so few replicates do not show" in repr(short)
 
 
 def test_words_for_the_higher_of_two_estimates(result, monkeypatch):

@@ -130,7 +130,7 @@ def test_a_small_far_mode_is_kept_once_it_was_seen(d, slopes):
         points = []
 
         def watched(x, f=density, points=points):
-            points.append(x)
+            points.append(np.atleast_2d(x))
             return f(x)
 
         watch = Target(watched, gradient=gradient) if slopes else watched
