@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def study_of(folder, count=120, seconds=0.01):
+def study_of(folder, count=120, seconds=0.03):
     """A study of tasks that note every time they are begun."""
     from aisle_smc.batch import Grid, Study
     from tests.batch import jobs
@@ -37,7 +37,7 @@ def run(given):
     study.run(folder=Path(given["folder"]) / "study", progress=False, **options)
 
 
-def finished(folder, count=120, seconds=0.01):
+def finished(folder, count=120, seconds=0.03):
     """The tasks whose results are on the disk, with how often each was begun."""
     from aisle_smc.batch import Store
     from tests.batch import jobs

@@ -20,59 +20,54 @@ from aisle_smc.errors import AisleError
 from tests.batch import drivers, jobs
 
 
-def kill_and_resume(folder, kills, latest, **options):
-    """Kill a driver at random points, and look after each that nothing finished is begun again."""
-    rng = np.random.default_rng(20)
-    before, deaths = {}, 0
+def kill_and_resume(folder, start, count, seconds, **options):
+    """Kill a driver twenty times, and look after each that nothing finished is begun again.
+
+    Half of the kills come at random within `start` seconds, half up to 0.25 seconds after a task
+    has begun.  The study must be too long to be done before the last one.
+    """
+    rng, given = np.random.default_rng(20), {"count": count, "seconds": seconds}
+
+    def begun():
+        return sum(jobs.runs(folder).values())
+
+    def pause(kill):
+        if kill % 2:
+            already = begun()
+            drivers.wait_for(lambda: begun() > already)
+            time.sleep(rng.uniform(0.0, 0.25))
+        else:
+            time.sleep(rng.uniform(0.0, start))
+
+    before = {}
     with drivers.Nursery() as nursery:
-        while deaths < kills:
-            driver = nursery.drive(folder=str(folder), **options)
-            time.sleep(rng.uniform(0.0, latest))
+        for kill in range(20):
+            driver = nursery.drive(folder=str(folder), **given, **options)
+            pause(kill)
             os.kill(driver, signal.SIGKILL)
-            deaths += nursery.code() == -signal.SIGKILL
-            now = drivers.finished(folder)
+            assert nursery.code() == -signal.SIGKILL
+            now = drivers.finished(folder, **given)
             assert now.items() >= before.items()
             before = now
-            if len(before) == 120:
-                break
-        nursery.drive(folder=str(folder), **options)
+        nursery.drive(folder=str(folder), **given, **options)
         assert nursery.code() == 0
-    assert drivers.finished(folder).items() >= before.items()
-    summary = Store.open(folder / "study").summary()
-    assert (summary.done, summary.total, summary.former) == (120, 120, 0)
-    values = [Store.open(folder / "study").value(t.fingerprint) for t in drivers.study_of(folder)]
-    assert values == list(range(120))
-    return deaths
+    assert drivers.finished(folder, **given).items() >= before.items()
+    store = Store.open(folder / "study")
+    summary = store.summary()
+    assert (summary.done, summary.total, summary.former) == (count, count, 0)
+    study = drivers.study_of(folder, **given)
+    assert [store.value(t.fingerprint) for t in study] == list(range(count))
 
 
 def test_driver_killed_twenty_times(tmp_path):
-    deaths = kill_and_resume(tmp_path, 20, 0.25, executor="threads", workers=2)
-    assert deaths == 20, "the study was done too early for the kills to be a test"
+    # Two threads begin at most 2 * 0.3 / 0.04 = 15 tasks in a life: 300 in twenty.
+    kill_and_resume(tmp_path, 0.25, 320, 0.04, executor="threads", workers=2)
 
 
 @pytest.mark.slow
 def test_driver_of_processes_killed_twenty_times(tmp_path):
-    """Half of the kills while the workers start, half while they work."""
-    rng, before, given = np.random.default_rng(21), {}, {"count": 400, "seconds": 0.05}
-    with drivers.Nursery() as nursery:
-        for kill in range(20):
-            driver = nursery.drive(folder=str(tmp_path), workers=2, **given)
-            if kill % 2:
-                begun = sum(jobs.runs(tmp_path).values())
-                drivers.wait_for(lambda n=begun: sum(jobs.runs(tmp_path).values()) > n)
-                time.sleep(rng.uniform(0.0, 0.3))
-            else:
-                time.sleep(rng.uniform(0.0, 3.0))
-            os.kill(driver, signal.SIGKILL)
-            assert nursery.code() == -signal.SIGKILL, "the study was done too early"
-            now = drivers.finished(tmp_path, **given)
-            assert now.items() >= before.items()
-            before = now
-        nursery.drive(folder=str(tmp_path), workers=2, **given)
-        assert nursery.code() == 0
-    assert drivers.finished(tmp_path, **given).items() >= before.items()
-    summary = Store.open(tmp_path / "study").summary()
-    assert (summary.done, summary.total, summary.former) == (400, 400, 0)
+    # Half of the kills come while the workers start.
+    kill_and_resume(tmp_path, 1.5, 800, 0.05, executor="processes", workers=2)
 
 
 def test_driver_of_processes_killed(tmp_path):
@@ -138,18 +133,24 @@ def test_bad_tasks_fail_alone(tmp_path):
     )
 
 
+def workers_of(folder):
+    """The processes that have done something."""
+    rows = Store.open(folder).rows(status="done")
+    return {int(row["worker"].split(":")[1]) for row in rows}
+
+
 def test_worker_killed_from_outside(tmp_path):
     study = drivers.study_of(tmp_path, count=40, seconds=0.05)
     with drivers.Nursery() as nursery:
         nursery.drive(folder=str(tmp_path), count=40, seconds=0.05, workers=2)
         folder = tmp_path / "study"
         drivers.wait_for(lambda: len(jobs.runs(tmp_path)) > 5)
+        killed = set()
         for _ in range(2):
-            rows = list(Store.open(folder).rows(status="done"))
-            drivers.wait_for(lambda: any(Store.open(folder).rows(status="done")))
-            rows = list(Store.open(folder).rows(status="done"))
-            os.kill(int(rows[-1]["worker"].split(":")[1]), signal.SIGKILL)
-            time.sleep(0.3)
+            drivers.wait_for(lambda: workers_of(folder) - killed)
+            victim = (workers_of(folder) - killed).pop()
+            os.kill(victim, signal.SIGKILL)
+            killed.add(victim)
         assert nursery.code() == 0
     summary = Store.open(folder).summary()
     assert (summary.done, summary.total) == (40, 40)
