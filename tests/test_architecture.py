@@ -60,8 +60,11 @@ ONLY_IN = {
     "torch": {"neural"},
     "zuko": {"neural"},
     "joblib": {"batch", "ssm", "targets"},  # the processes of expensive Python functions
+    "cloudpickle": {"batch"},
     "dask": {"batch"},
     "distributed": {"batch"},
+    "fsspec": {"batch"},
+    "pyarrow": {"batch"},
 }
 # Imported inside functions only: the optional ones, and scipy.stats because it takes 0.7 s.
 DEFERRED = {
@@ -444,6 +447,7 @@ HEAVY = [
     "arviz_base",
     "arviz_stats",
     "dask",
+    "distributed",
     "joblib",
     "matplotlib",
     "pandas",

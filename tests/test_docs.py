@@ -122,10 +122,12 @@ def listed() -> dict[str, list[str]]:
     "module",
     [
         "aisle_smc",
+        "aisle_smc.batch",
         "aisle_smc.distributions",
         "aisle_smc.divergences",
         "aisle_smc.importance",
         "aisle_smc.moves",
+        "aisle_smc.neural",
         "aisle_smc.sampling",
         "aisle_smc.ssm",
         "aisle_smc.ssm.math",
