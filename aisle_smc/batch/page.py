@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from aisle_smc.batch.comparison import Comparison, column_of, compare
-from aisle_smc.batch.files import write_whole
 from aisle_smc.batch.glance import Glance, fault_kinds, glance, told
 from aisle_smc.batch.progress import span
 from aisle_smc.batch.sheets import (
@@ -43,7 +42,7 @@ from aisle_smc.report.document import (
 )
 from aisle_smc.report.pictures import Picture
 
-__all__ = ["study_page", "write_page"]
+__all__ = ["study_page", "study_pictures", "write_page"]
 
 SLOWEST, FAULTS, FAILED = 10, 20, 100
 Rows = Sequence[Mapping[str, Any]]
@@ -75,7 +74,7 @@ def write_page(folder: str | os.PathLike[str], path: str | os.PathLike[str] | No
     left out without it; the page needs no script, no other file and no network.
     """
     path = Path(folder) / "report.html" if path is None else Path(path)
-    write_whole(path, study_page(folder).encode())
+    path.write_text(study_page(folder), encoding="utf-8")
     return path
 
 
@@ -83,13 +82,7 @@ def study_page(folder: str | os.PathLike[str]) -> str:
     """Return the page of a study as HTML."""
     store, seen = Store.open(folder), glance(folder)
     rows = list(store.rows())
-    kinds = list(dict.fromkeys(row["kind"] for row in rows))
-    found = [
-        comparison
-        for kind in kinds
-        for measure in MEASURES
-        if (comparison := compare(rows, kind, measure)) is not None
-    ]
+    found = _comparisons(rows)
     trust = trust_of(rows)
     body = [
         _numbers(seen, rows),
@@ -111,6 +104,16 @@ def study_page(folder: str | os.PathLike[str]) -> str:
         lead=_lead(rows, seen),
         body=body,
     )
+
+
+def study_pictures(folder: str | os.PathLike[str]) -> list[Picture]:
+    """Return the figures of a study's page by themselves; none without matplotlib.
+
+    Each has a ``name`` and, as PNG, a ``wide`` and a ``narrow`` form.
+    """
+    rows = list(Store.open(folder).rows())
+    of_models = (picture for found in _comparisons(rows) for picture in _pictures_of(found))
+    return [*of_models, *_pictures(rows)]
 
 
 def _lead(rows: Rows, seen: Glance) -> str:
@@ -195,7 +198,7 @@ def _heat(trust: Iterable[Trust]) -> list[str]:
             for k in range(len(one.models)):
                 if one.has_k_hat:
                     cells.append(_warm(one.k_hat[i, k], one.heat_of_k_hat[i, k], ".2f"))
-                cells.append(_warm(one.ess[i, k], one.heat_of_ess[i, k], ".0f"))
+                cells.append(_warm(np.floor(one.ess[i, k]), one.heat_of_ess[i, k], ".0f"))
             rows.append((name, cells))
         body += [
             f"<h2>{title} ({escape(one.kind)})</h2>",
@@ -284,6 +287,12 @@ def _pictures_of(found: Comparison) -> list[Picture]:
 
     pictures = [draw_difference(found, MEASURES[found.measure])]
     return pictures + ([draw_probability(found)] if found.measure == "log_evidence" else [])
+
+
+def _comparisons(rows: Rows) -> list[Comparison]:
+    kinds = dict.fromkeys(row["kind"] for row in rows)
+    found = (compare(rows, kind, measure) for kind in kinds for measure in MEASURES)
+    return [comparison for comparison in found if comparison is not None]
 
 
 def _can_draw() -> bool:

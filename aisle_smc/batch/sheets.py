@@ -120,18 +120,15 @@ def _difference_table(found: Comparison) -> str:
     difference, error = found.differences()
     p, p_error = found.probabilities()
     evidence = found.measure == "log_evidence"
-    columns = [
-        name if not evidence else f"{name}{what}"
-        for name in found.models
-        for what in (("", ", probability") if evidence else ("",))
-    ]
+    others = [k for k in range(len(found.models)) if k != found.reference]
+    columns = [found.models[k] for k in others]
+    if evidence:
+        columns += [f"P({name})" for name in found.models]
     rows = []
     for i, name in enumerate(found.sets[:ROWS_AT_MOST]):
-        cells = []
-        for k in range(len(found.models)):
-            cells.append(estimate(difference[i, k], error[i, k], own=k == found.reference))
-            if evidence:
-                cells.append(_probability(p[i, k], p_error[i, k]))
+        cells = [estimate(difference[i, k], error[i, k]) for k in others]
+        if evidence:
+            cells += [_probability(p[i, k], p_error[i, k]) for k in range(len(found.models))]
         rows.append((name, cells))
     return table("data set", columns, rows)
 

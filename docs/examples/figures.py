@@ -27,6 +27,8 @@ PAGES = (
     "docs/sampling.md",
     "docs/tutorial.md",
     "docs/howto.md",
+    "docs/batch.md",
+    "docs/neural.md",
     "docs/maths.md",
     "docs/reference.md",
 )
