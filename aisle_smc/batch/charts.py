@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aisle_smc.arrays import Floats
-from aisle_smc.batch.comparison import Comparison, column_of
+from aisle_smc.batch.comparison import Comparison, column_of, places
 from aisle_smc.plots.style import CHAINS, MUTED, canvas, panel, say, style
 from aisle_smc.report.pictures import PHONE, Picture, png
 
@@ -96,17 +96,17 @@ def draw_parameters(rows: Sequence[Mapping[str, Any]]) -> Picture | None:
             if key.startswith("mean.")
         )
     )[:PARAMETERS_AT_MOST]
-    places = [column_of(row) for row in fits]
-    models = list(dict.fromkeys(model for model, _ in places))
-    sets = list(dict.fromkeys(name for _, name in places))
+    cells = [column_of(row) for row in fits]
+    models = places(model for model, _ in cells)
+    sets = places(name for _, name in cells)
     if not names or len(sets) < 2:
         return None
     grid = np.full((len(names), len(models), len(sets), 2), np.nan)
     # The last replicate stands for the others: they differ by the error of the draws alone.
-    for row, (model, where) in zip(fits, places, strict=True):
+    for row, (model, where) in zip(fits, cells, strict=True):
         for i, name in enumerate(names):
             pair = (row["outcome"].get(f"{what}.{name}", np.nan) for what in ("mean", "sd"))
-            grid[i, models.index(model), sets.index(where)] = list(pair)
+            grid[i, models[model], sets[where]] = list(pair)
 
     def draw(width: float) -> Figure:
         count = len(names)
@@ -116,7 +116,7 @@ def draw_parameters(rows: Sequence[Mapping[str, Any]]) -> Picture | None:
                 mean, sd = grid[i, k].T
                 _dots(ax, k, model, mean, 0.5 * sd, None, of=len(models))
             panel(ax, names[i])
-        _set_axis(axes[-1, 0], sets, width)
+        _set_axis(axes[-1, 0], list(sets), width)
         say(figure, *axes[:, 0])
         return figure
 

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from aisle_smc.arrays import Floats
 from aisle_smc.batch.glance import told
 
-__all__ = ["Comparison", "Total", "column_of", "compare", "pooled_evidence", "pooled_score"]
+__all__ = [
+    "Comparison",
+    "Total",
+    "column_of",
+    "compare",
+    "places",
+    "pooled_evidence",
+    "pooled_score",
+]
 
 # What says what a task is about, and so which column it stands in.
 _SUBJECTS = ("model", "target", "function")
@@ -180,13 +188,13 @@ def compare(rows: Iterable[Mapping[str, Any]], kind: str, measure: str) -> Compa
             cells.setdefault(column_of(row), []).append((float(one), error_of))
     if not cells:
         return None
-    models = tuple(dict.fromkeys(model for model, _ in cells))
-    sets = tuple(dict.fromkeys(name for _, name in cells))
+    models = places(model for model, _ in cells)
+    sets = places(name for _, name in cells)
     shape = (len(sets), len(models))
     value, error = np.full(shape, np.nan), np.full(shape, np.nan)
     replicates, disagreement = np.zeros(shape, dtype=np.int64), np.zeros(shape)
     for (model, name), found in cells.items():
-        at = sets.index(name), models.index(model)
+        at = sets[name], models[model]
         values, errors = np.array(found).T
         value[at], error[at] = _MEASURES[measure](values, errors)
         replicates[at] = len(found)
@@ -194,8 +202,8 @@ def compare(rows: Iterable[Mapping[str, Any]], kind: str, measure: str) -> Compa
     return Comparison(
         kind=kind,
         measure=measure,
-        models=models,
-        sets=sets,
+        models=tuple(models),
+        sets=tuple(sets),
         value=value,
         error=error,
         replicates=replicates,
@@ -219,6 +227,11 @@ def column_of(row: Mapping[str, Any]) -> tuple[str, str]:
     labels.pop("function", None)
     data = [str(labels.pop("data"))] if "data" in labels else []
     return model, ", ".join([*data, *([told(labels)] if labels else [])])
+
+
+def places(names: Iterable[str]) -> dict[str, int]:
+    """Return each name once, with its place in the order in which they come first."""
+    return {name: k for k, name in enumerate(dict.fromkeys(names))}
 
 
 def _probabilities(value: Floats, error: Floats) -> tuple[Floats, Floats]:

@@ -97,7 +97,7 @@ def study_page(folder: str | os.PathLike[str]) -> str:
     body += map(figure, _pictures(rows))
     body += _slowest(store)
     body += _failed(store, seen)
-    body += ["<h2>How it was made</h2>", _settings(store, seen)]
+    body += ["<h2>How it was made</h2>", _settings(store, seen, rows)]
     return document(
         kicker="aisle batch",
         title=seen.name or Path(folder).resolve().name,
@@ -258,12 +258,12 @@ def _failed(store: Store, seen: Glance) -> list[str]:
     return body
 
 
-def _settings(store: Store, seen: Glance) -> str:
-    workers = sorted({str(row["worker"]).split(":")[0] for row in store.rows(slowest=100_000)})
+def _settings(store: Store, seen: Glance, rows: Rows) -> str:
+    machines = sorted({str(row["worker"]).split(":")[0] for row in rows})
     return settings_table(
         [
             ("command", seen.command),
-            ("machines", ", ".join(name for name in workers if name)),
+            ("machines", ", ".join(name for name in machines if name)),
             ("kept in", str(store.folder)),
             ("versions", ", ".join(versions())),
             ("this page", f"written by {platform.system()} on {platform.machine()}"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from aisle_smc.arrays import Floats
-from aisle_smc.batch.comparison import Comparison, column_of
+from aisle_smc.batch.comparison import Comparison, column_of, places
 from aisle_smc.report.judgement import Finding
 
 __all__ = ["Trust", "judge_study", "trust_of"]
@@ -86,15 +86,17 @@ def trust_of(rows: Iterable[Mapping[str, Any]]) -> list[Trust]:
             cells.setdefault(row["kind"], {}).setdefault(column_of(row), []).append(pair)
     found = []
     for kind, held in cells.items():
-        models = tuple(dict.fromkeys(model for model, _ in held))
-        sets = tuple(dict.fromkeys(name for _, name in held))
+        models = places(model for model, _ in held)
+        sets = places(name for _, name in held)
         k_hat, ess = (np.full((len(sets), len(models)), np.nan) for _ in range(2))
         for (model, name), pairs in held.items():
-            at = sets.index(name), models.index(model)
+            at = sets[name], models[model]
             k, n = np.array(pairs).T
             k_hat[at] = k.max() if np.isfinite(k).all() else np.nan
             ess[at] = n.min() if np.isfinite(n).all() else np.nan
-        found.append(Trust(kind=kind, models=models, sets=sets, k_hat=k_hat, ess=ess))
+        found.append(
+            Trust(kind=kind, models=tuple(models), sets=tuple(sets), k_hat=k_hat, ess=ess)
+        )
     return found
 
 
