@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 __all__ = ["Learner", "RandomStates", "Stateful", "learner"]
 
@@ -139,6 +139,11 @@ def learner(
             raise TypeError(
                 "optimiser must be an optimiser of torch such as torch.optim.Adam(parameters), or "
                 f"a list of them; got a {type(each).__name__}"
+            )
+        if isinstance(each, LBFGS):
+            raise TypeError(
+                "LBFGS evaluates the loss several times a step, on the same draws; take an "
+                "optimiser of one evaluation such as Adam"
             )
     for name, part in others.items():
         if not (hasattr(part, "state_dict") and hasattr(part, "load_state_dict")):

@@ -42,7 +42,7 @@ from aisle_smc.neural.paths import conditioned, replay
 from aisle_smc.neural.steps import Step
 from aisle_smc.neural.surrogates import surrogate
 
-__all__ = ["ByTail", "Control", "Controller", "Regime", "TrainingStuck"]
+__all__ = ["FEWEST", "ByTail", "Control", "Controller", "Regime", "TrainingStuck"]
 
 # With fewer the tail of a fifth of them has less than five, and no k-hat.
 FEWEST = 25

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from aisle_smc.arguments import check_count
 from aisle_smc.neural.ascent import Form, LogJoint, ascend
+from aisle_smc.neural.controller import FEWEST
 from aisle_smc.neural.minibatches import minibatches, moved
 from aisle_smc.neural.paths import conditioned
 from aisle_smc.neural.rows import Rows, normalised
@@ -52,12 +53,18 @@ class Evaluation:
         return float(self.log_evidence.mean())
 
     def __repr__(self) -> str:
-        n = self.log_evidence.numel()
-        heavy = float((self.khat > 0.7).double().mean())
+        n, is_one = self.log_evidence.numel(), self.log_evidence.numel() == 1
+        said = f"ESS {float(self.ess.median()):.0f}"
+        if self.particles >= FEWEST:
+            said += f"{',' if is_one else ' and'} k-hat {float(self.khat.median()):.2f}"
+        if is_one:
+            return f"log-evidence {self.bound:.3f} ({self.particles} particles), {said}"
+        said += f" ({'medians' if self.particles >= FEWEST else 'median'})"
+        if self.particles >= FEWEST:
+            said += f", above 0.7 in {float((self.khat > 0.7).double().mean()):.0%}"
         return (
             f"log-evidence {self.bound:.2f} nats a datapoint ({n} datapoints, {self.particles} "
-            f"particles), ESS {float(self.ess.median()):.0f}, k-hat "
-            f"{float(self.khat.median()):.2f} (medians), above 0.7 in {heavy:.0%}"
+            f"particles), {said}"
         )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Epoch", "History", "StepNumbers"]
+__all__ = ["Epoch", "History", "StepNumbers", "counted"]
 
 ROWS_PRINTED = 12
 REGIMES = tuple(Regime)
@@ -84,6 +84,11 @@ class Epoch:
     held_out: float
     regime: str
     seconds: float
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 class History:
@@ -192,7 +197,7 @@ class History:
             axes.plot(n, values, color=colour, lw=0.8, label="training")
 
     def __repr__(self) -> str:
-        lines = [f"{len(self)} steps, {len(self.epochs)} epochs"]
+        lines = [f"{counted(len(self), 'step')}, {counted(len(self.epochs), 'epoch')}"]
         if not self.epochs:
             return lines[0]
         shows_held_out = self.best is not None

@@ -91,7 +91,8 @@ class _Iterated:
             return None
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Any]:
-        yield from self.items
+        for x in self.items:
+            yield x[0] if isinstance(x, list | tuple) and len(x) == 1 else x
 
 
 def minibatches(data: Any, *, batch: int, shuffle: bool = True) -> Minibatches:
@@ -100,8 +101,10 @@ def minibatches(data: Any, *, batch: int, shuffle: bool = True) -> Minibatches:
     Parameters
     ----------
     data : object
-        None; a tensor or array whose rows are datapoints; a tuple or mapping of those, all of the
-        same length, whose minibatches are tuples or mappings too; or an iterable of minibatches.
+        None; a tensor, array or data frame whose rows are datapoints; a tuple or mapping of those,
+        all of the same length, whose minibatches are tuples or mappings too; or an iterable of
+        minibatches. One that yields lists of a single tensor, as a DataLoader of a TensorDataset,
+        counts as one that yields the tensor.
     batch : int
         Datapoints in a minibatch, of tensors; the last one may have fewer.
     shuffle : bool
@@ -114,8 +117,9 @@ def minibatches(data: Any, *, batch: int, shuffle: bool = True) -> Minibatches:
     """
     if data is None:
         return _None()
+    data = data.to_numpy() if hasattr(data, "to_numpy") else data
     if isinstance(data, Tensor | np.ndarray | tuple | Mapping):
-        held = _mapped(data, torch.as_tensor)
+        held = _mapped(data, _tensor)
         lengths = [t.shape[0] if t.ndim else 0 for t in _tensors(held)]
         if not lengths or min(lengths) == 0 or len(set(lengths)) > 1:
             raise ValueError(
@@ -123,19 +127,28 @@ def minibatches(data: Any, *, batch: int, shuffle: bool = True) -> Minibatches:
                 f"at least one; got {lengths} rows"
             )
         return _Rows(data=held, count=lengths[0], batch=batch, shuffle=shuffle)
-    if isinstance(data, Iterable) and not isinstance(data, str | bytes):
+    is_list_of_numbers = isinstance(data, list) and not all(map(_has_tensors, data))
+    if isinstance(data, Iterable) and not isinstance(data, str | bytes) and not is_list_of_numbers:
         return _Iterated(items=data)
     raise TypeError(
         "data must be a tensor, an array, a tuple or mapping of those, or an iterable of "
         f"minibatches such as a DataLoader; got a {type(data).__name__}"
+        + (" of numbers, of which torch.tensor(data) makes rows" if is_list_of_numbers else "")
     )
 
 
 def moved(x: Any, device: torch.device) -> Any:
-    """Return a minibatch with its tensors on a device."""
-    if not isinstance(x, Tensor | tuple | list | Mapping):
-        return x
-    return _mapped(x, lambda t: t.to(device) if isinstance(t, Tensor) else t)
+    """Return a minibatch with its tensors on a device, and its arrays made tensors."""
+
+    def to_device(part: Any) -> Any:
+        part = _tensor(part) if isinstance(part, np.ndarray) else part
+        return part.to(device) if isinstance(part, Tensor) else part
+
+    return _mapped(x, to_device)
+
+
+def _has_tensors(x: Any) -> bool:
+    return any(isinstance(part, Tensor | np.ndarray) for part in _tensors(x))
 
 
 def _mapped(data: Any, change: Callable[[Any], Any]) -> Any:
@@ -146,6 +159,12 @@ def _mapped(data: Any, change: Callable[[Any], Any]) -> Any:
     if isinstance(data, tuple | list):
         return type(data)(_mapped(part, change) for part in data)
     return change(data)
+
+
+def _tensor(part: Any) -> Tensor:
+    # Torch would write into arrays that must not be written to.
+    is_locked = isinstance(part, np.ndarray) and not part.flags.writeable
+    return torch.as_tensor(part.copy() if is_locked else part)
 
 
 def _picked(index: Tensor, rows: Tensor) -> Tensor:

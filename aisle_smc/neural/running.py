@@ -23,7 +23,7 @@ from aisle_smc.neural.ascent import LogJoint
 from aisle_smc.neural.checkpoints import Learner, RandomStates
 from aisle_smc.neural.controller import FEWEST, Control
 from aisle_smc.neural.evaluation import evaluate
-from aisle_smc.neural.history import REGIMES, Epoch, History, StepNumbers
+from aisle_smc.neural.history import REGIMES, Epoch, History, StepNumbers, counted
 from aisle_smc.neural.minibatches import Minibatches, minibatches, moved
 from aisle_smc.neural.progress import Progress
 from aisle_smc.neural.steps import Step
@@ -156,7 +156,11 @@ class Run:
         while True:
             taken = len(self.history)
             for x in self._items():
-                step, numbers = self._step(moved(x, self.learner.device))
+                try:
+                    step, numbers = self._step(moved(x, self.learner.device))
+                except ValueError as error:
+                    error.add_note(f"at step {len(self.history) + 1} of the training")
+                    raise
                 self.index += 1
                 is_last = self.index == self.source.length
                 yield self._moment(step, numbers, self._end_epoch() if is_last else None)
@@ -264,13 +268,14 @@ class Run:
     def _limit(self) -> str | None:
         limits, best = self.limits, self.history.best
         if limits.epochs is not None and self.epoch >= limits.epochs:
-            return f"{limits.epochs} epochs done"
+            return f"{counted(limits.epochs, 'epoch')} done"
         if limits.steps is not None and len(self.history) >= limits.steps:
-            return f"{limits.steps} steps done"
+            return f"{counted(limits.steps, 'step')} done"
         if limits.patience is not None and best is not None:
             waited = self.epoch - 1 - best
             if waited >= limits.patience:
-                return f"no better held-out bound for {waited} epochs, back at epoch {best + 1}"
+                so_long = counted(waited, "epoch")
+                return f"no better held-out bound for {so_long}, back at epoch {best + 1}"
         if time.monotonic() - self._began > limits.seconds:
             return "max_seconds over"
         return None

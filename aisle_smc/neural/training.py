@@ -94,11 +94,11 @@ def fit(
         As for :func:`~aisle_smc.neural.surrogates.surrogate`. What is trained is what the
         optimisers hold.
     data : object
-        Rows of a tensor or array, (n, ...), or of a tuple or mapping of those, which come in
-        minibatches in a new order in each epoch; or an iterable of minibatches, gone through once
-        in each epoch, such as a DataLoader. A minibatch is the x of `log_joint` and `proposal`,
-        on the device of the parameters. None where there are no data: an epoch then has 100
-        steps.
+        Rows of a tensor, array or data frame, (n, ...), or of a tuple or mapping of those, which
+        come in minibatches in a new order in each epoch; or an iterable of minibatches, gone
+        through once in each epoch, such as a DataLoader. A minibatch is the x of `log_joint` and
+        `proposal`, on the device of the parameters. None where there are no data: an epoch then
+        has 100 steps.
     optimiser : Optimizer, or sequence of them
         Of torch: one for everything, or one for the model and one for the proposal. All of them
         make a step after each minibatch.
@@ -176,13 +176,19 @@ def fit(
     ):
         if count is not None:
             check_count(what, count)
+    for each in callbacks if isinstance(callbacks, Sequence) else (callbacks,):
+        if not (isinstance(callbacks, Sequence) and callable(each)):
+            raise TypeError(f"callbacks must be a sequence of functions; got {callbacks!r}")
+    if controller is not None and not isinstance(controller, Controller):
+        raise TypeError(f"controller must be a value such as Controller(); got {controller!r}")
+    minibatches(held_out, batch=batch)
     if patience is not None and held_out is None:
         raise ValueError("patience needs held_out data, whose bound it watches; got none")
     if controller is not None and particles < FEWEST:
         raise ValueError(
             f"a controller needs k-hat, and k-hat at least {FEWEST} particles; got {particles}"
         )
-    if not max_seconds > 0.0:
+    if not float(max_seconds) > 0.0:
         raise ValueError(f"max_seconds must be positive; got {max_seconds!r}")
     modules = modules_of(log_joint, proposal)
     run = Run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -19,6 +20,7 @@ torch = pytest.importorskip("torch")
 from torch import distributions as D  # noqa: E402
 from torch import nn  # noqa: E402
 
+from aisle_smc import checkpoint  # noqa: E402
 from aisle_smc.neural import (  # noqa: E402
     Annealing,
     CategoricalProposal,
@@ -126,7 +128,7 @@ def test_evidence_by_the_exact_posterior_is_exact():
         found = evaluate(model, posterior, x, particles=particles, batch=8, at_once=at_once)
         torch.testing.assert_close(found.log_evidence, exact, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(found.ess, torch.full((30,), float(particles)))
-    assert "nats a datapoint (30 datapoints, 7 particles), ESS 7" in repr(found)
+    assert repr(found).endswith("nats a datapoint (30 datapoints, 7 particles), ESS 7 (median)")
 
 
 def test_evaluation_leaves_modes_and_generators_as_they_were():
@@ -302,33 +304,35 @@ KILLED = """
     from aisle_smc.neural import running
     from tests.neural.test_training import Setting
     running.SECONDS_BETWEEN_SAVES = 0.0
-    def slow(moment):
+    def say(moment):
         print(moment.steps, flush=True)
         time.sleep(0.02)
-    Setting().fit(steps=60, file=sys.argv[1], callbacks=[slow])
+    Setting().fit(steps=100_000, file=sys.argv[1], callbacks=[say])
 """
 
 
 def test_a_killed_process_goes_on_to_the_same_bits(tmp_path):
-    whole = Setting()
-    expected = whole.everything(whole.fit(steps=60))
+    file = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "run")],
+        [sys.executable, "-c", textwrap.dedent(KILLED), str(file)],
         stdout=subprocess.PIPE,
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
+    # Killed at any moment, once the file holds a few steps.
     for line in process.stdout:
-        if int(line) == 17:
+        if int(line) > 6 and len(checkpoint.load(file)["history"]) > 5:
             process.send_signal(signal.SIGKILL)
             break
     process.stdout.close()
     assert process.wait(timeout=60) == -signal.SIGKILL
-    last, seen = Setting(), []
+    kept = len(checkpoint.load(file)["history"])
+    whole, last, seen = Setting(), Setting(), []
+    expected = whole.everything(whole.fit(steps=kept + 13))
     found = last.fit(
-        steps=60, file=tmp_path / "run", callbacks=[lambda moment: seen.append(moment.steps)]
+        steps=kept + 13, file=file, callbacks=[lambda moment: seen.append(moment.steps)]
     )
-    assert 2 < seen[0] < 30, "it should go on, and not start again"
+    assert seen[0] == kept + 1
     assert_same(last.everything(found), expected)
 
 
@@ -608,6 +612,54 @@ def test_what_is_no_optimiser_data_or_estimator_is_a_type_error():
         simple(epochs=1, stateful={"rate": 3})
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"callbacks": len}, "a sequence of functions"),
+        ({"callbacks": [3]}, r"a sequence of functions; got \[3\]"),
+        ({"controller": Controller}, r"a value such as Controller\(\)"),
+        ({"held_out": 0.2}, "data must be a tensor"),
+        ({"data": [[1.0, 2.0], [3.0, 4.0]]}, r"a list of numbers, of which torch.tensor\(data\)"),
+    ],
+)
+def test_what_is_of_another_kind_is_a_type_error(options, said):
+    with pytest.raises(TypeError, match=said):
+        simple(epochs=1, **options)
+
+
+def test_an_optimiser_of_several_evaluations_is_refused():
+    proposal = linear()
+    optimiser = torch.optim.LBFGS(proposal.parameters())
+    with pytest.raises(TypeError, match="LBFGS evaluates the loss several times"):
+        fit(Conjugate(), proposal, observed(), optimiser=optimiser, epochs=1)
+
+
+def test_a_loader_of_a_tensor_data_set_gives_its_tensor():
+    x = observed(9)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), 4)
+    assert torch.equal(torch.cat(list(minibatches(loader, batch=1).epoch(None))), x)
+    arrays = [x[:4].numpy(), x[4:].numpy()]
+    assert len(simple(data=arrays, epochs=2)[2].history) == 4
+
+
+def test_a_data_frame_has_rows():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(observed(9).numpy(), columns=["a", "b"])
+    assert simple(data=frame, epochs=1, batch=4)[2].history.epochs[0].steps == 3
+
+
+def test_an_error_in_the_middle_says_at_which_step():
+    model = Conjugate()
+
+    def log_joint(z, x):
+        return model(z, x) * (math.nan if model.theta[0] > 2.0 else 1.0)
+
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, maximize=True)
+    with pytest.raises(ValueError, match="must be finite") as caught:
+        fit(log_joint, linear(), observed(), optimiser=optimiser, epochs=2, progress=False)
+    assert caught.value.__notes__ == ["at step 2 of the training"]
+
+
 def test_an_optimiser_of_other_parameters_is_an_error():
     other = torch.optim.SGD(Conjugate().parameters(), lr=0.1)
     with pytest.raises(ValueError, match="at least one parameter of the optimisers must get a g"):
@@ -667,3 +719,90 @@ def test_one_step_of_training_is_one_step_of_a_loop_of_one_s_own():
     fit(*ours, [x], optimiser=optimisers[0], epochs=3, seed=3, progress=False)
     assert_same(ours[0].state_dict(), theirs[0].state_dict())
     assert_same(ours[1].state_dict(), theirs[1].state_dict())
+
+
+# --- discrete latents ----------------------------------------------------------------------------
+
+
+class Mixture(nn.Module):
+    """One of 20 components, z ~ Categorical(theta), and x ~ N(10 z, 5^2): Le et al. (2019)."""
+
+    def __init__(self):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(20))
+
+    def forward(self, z, x):
+        log_prior = torch.log_softmax(self.logits, -1)[z[..., 0]]
+        return log_prior + D.Normal(10.0 * z[..., 0], 5.0).log_prob(x)
+
+    @staticmethod
+    def truth():
+        weight = torch.arange(20) + 5.0
+        return weight / weight.sum()
+
+
+class Fresh:
+    """Ten minibatches of new observations of the true model in each epoch."""
+
+    def __iter__(self):
+        for _ in range(10):
+            z = torch.multinomial(Mixture.truth(), 100, replacement=True)
+            yield 10.0 * z + 5.0 * torch.randn(100)
+
+
+def mixture_errors(model, proposal):
+    """Distances of p(z) and of q(z | x) from the truth, as in the paper."""
+    x = torch.linspace(-10.0, 200.0, 60)
+    with torch.no_grad():
+        prior = torch.softmax(model.logits, -1) - Mixture.truth()
+        every = D.Normal(10.0 * torch.arange(20), 5.0).log_prob(x[:, None])
+        posterior = torch.softmax(Mixture.truth().log() + every, -1)
+        apart = proposal(x).log_probabilities.exp()[:, 0] - posterior
+        return float(prior.norm()), float(apart.norm(dim=-1).mean())
+
+
+class Standardised(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(1, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh())
+
+    def forward(self, x):
+        return self.net((x[:, None] - 95.0) / 20.0)
+
+
+@pytest.mark.parametrize("name", ["rws", "aisle-kl-score", "aisle-chi2-score"])
+def test_a_mixture_with_a_discrete_latent_is_learnt_by_every_score_form(name):
+    model, proposal = Mixture(), CategoricalProposal(1, Standardised(), width=32, classes=20)
+    optimiser = torch.optim.Adam([*model.parameters(), *proposal.parameters()], lr=0.02)
+    before = mixture_errors(model, proposal)
+    fit(
+        model,
+        proposal,
+        Fresh(),
+        optimiser=optimiser,
+        steps=300,
+        estimator=name,
+        particles=20,
+        progress=False,
+    )
+    after = mixture_errors(model, proposal)
+    assert before[0] > 0.08
+    assert after[0] < 0.04
+    assert after[1] < 0.4 * before[1]
+
+
+@pytest.mark.slow
+def test_the_study_of_the_paper(tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks" / "papers" / "gmm.py")]
+    options = ["--particles", "2", "20", "--results", "r.json", "--figure", "f.png"]
+    subprocess.run([*command, *options], cwd=tmp_path, check=True, timeout=3600)
+    results = json.loads((tmp_path / "r.json").read_text())["results"]
+
+    def last(method, k, what):
+        return results[f"{method}, K = {k}"][what][-1][1]
+
+    for method in ("wake-phi", "AISLE-KL"):
+        assert last(method, 20, "prior") < 0.05
+        assert last(method, 20, "posterior") < 0.15
+        assert last(method, 20, "prior") < last(method, 2, "prior")
+    assert (tmp_path / "f.png").stat().st_size > 1000
