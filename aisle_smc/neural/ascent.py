@@ -111,7 +111,7 @@ def ascend(
             terms.append((z, _pulled(sources, at, rows.path)))
     value = -torch.mean(rows.log_evidence)
     count = rows.log_evidence.numel()
-    live = [(t, (c / count).to(t.dtype)) for t, c in terms if t.requires_grad]
+    live = [(t, _cast(c / count, t.dtype)) for t, c in terms if t.requires_grad]
     loss = _loss(value, *(part for pair in live for part in pair))
     return Ascent(loss=loss, rows=rows, log_ratio=log_ratio)
 
@@ -160,7 +160,7 @@ _loss: Callable[..., Tensor] = _Loss.apply
 
 def _pulled(sources: list[tuple[Tensor, Tensor]], at: Tensor, path: Tensor) -> Tensor:
     """Return the sum of the gradients by the draw, zero for particles without coefficient."""
-    live = [(t, c.to(t.dtype)) for t, c in sources if t.requires_grad]
+    live = [(t, _cast(c, t.dtype)) for t, c in sources if t.requires_grad]
     (found,) = torch.autograd.grad(
         [t for t, _ in live],
         at,
@@ -169,6 +169,17 @@ def _pulled(sources: list[tuple[Tensor, Tensor]], at: Tensor, path: Tensor) -> T
         materialize_grads=True,
     )
     return torch.where(_beside(path, found) == 0.0, 0.0, found)
+
+
+def _cast(coefficient: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return coefficients of a dtype, those zero that would make a backward pass subnormal.
+
+    Arithmetic on subnormal numbers is many times slower, and early in a training the weight of
+    most particles is of that size.
+    """
+    cast = coefficient.to(dtype)
+    kind = torch.finfo(dtype)
+    return torch.where(cast.abs() < kind.tiny / kind.eps, 0.0, cast)
 
 
 def _beside(values: Tensor, z: Tensor) -> Tensor:
