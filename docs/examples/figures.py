@@ -29,6 +29,7 @@ PAGES = (
     "docs/howto.md",
     "docs/batch.md",
     "docs/neural.md",
+    "docs/papers.md",
     "docs/maths.md",
     "docs/reference.md",
 )
