@@ -122,7 +122,8 @@ class Store:
         ValueError
             If the results of this store are somewhere else.
         """
-        path = Path(folder)
+        path = Path(folder).resolve()
+        results = results and _absolute(results)
         if path.exists() and not path.is_dir():
             raise ValueError(f"a study is kept in a folder; {path} is a file")
         path.mkdir(parents=True, exist_ok=True)
@@ -149,10 +150,11 @@ class Store:
         ValueError
             If the folder holds none.
         """
-        path = Path(folder)
+        # A task may change the working directory, so paths are absolute from here on.
+        path = Path(folder).resolve()
         if not (path / INDEX).is_file():
             raise ValueError(f"no study in {path}: it has no {INDEX}")
-        with _connected(path) as index:
+        with _looked_at(path) as index:
             where = json.loads(_fact(index, "results") or '""')
         return cls(path, files_at(where or str(path / "results")))
 
@@ -314,7 +316,7 @@ class Store:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with _connected(self.folder) as index:
+        with _looked_at(self.folder) as index:
             yield index
 
     @contextlib.contextmanager
@@ -330,7 +332,7 @@ def _new_index(folder: Path) -> None:
     """Make an index that is there with all its tables, or not at all."""
     name = f".{secrets.token_hex(8)}.sqlite"
     try:
-        with _connected(folder, name) as index:
+        with _connected(folder, name, "rwc") as index:
             index.execute("PRAGMA journal_mode = WAL")
             index.executescript(_SCHEMA)
         with contextlib.suppress(FileExistsError):  # someone else was faster
@@ -339,15 +341,36 @@ def _new_index(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def _absolute(results: str) -> str:
+    return results if "://" in results else str(Path(results).resolve())
+
+
 @contextlib.contextmanager
-def _connected(folder: Path, name: str = INDEX) -> Iterator[sqlite3.Connection]:
+def _connected(folder: Path, name: str = INDEX, mode: str = "rw") -> Iterator[sqlite3.Connection]:
     """Open the index for a moment: a connection must not pass from process to process."""
-    index = sqlite3.connect(folder / name, timeout=60.0, isolation_level=None)
+    # Unless told to, SQLite makes an empty index where there is none.
+    address = f"{(folder / name).as_uri()}?mode={mode}"
+    index = sqlite3.connect(address, uri=True, timeout=60.0, isolation_level=None)
     try:
         index.execute("PRAGMA synchronous = NORMAL")
         yield index
     finally:
         index.close()
+
+
+@contextlib.contextmanager
+def _looked_at(folder: Path) -> Iterator[sqlite3.Connection]:
+    """Open the index to read it, also where nothing can be written."""
+    mode = "rw"
+    if not os.access(folder, os.W_OK):
+        try:
+            with _connected(folder) as index:
+                _fact(index, "results")
+        except sqlite3.OperationalError:
+            # Readers of a log need a file beside it; what is still in the log is not seen.
+            mode = "ro&immutable=1"
+    with _connected(folder, mode=mode) as index:
+        yield index
 
 
 def _fact(index: sqlite3.Connection, name: str) -> str | None:

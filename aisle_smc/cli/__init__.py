@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,6 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug:
             raise
         err.complain(str(error))
+        return 2
+    except sqlite3.Error as error:
+        if options.debug:
+            raise
+        err.complain(f"the index of the study cannot be used: {error}; see to its permissions")
         return 2
     except KeyboardInterrupt:
         err.line("\nStopped before anything was kept.")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import pickle
 import sqlite3
+import tempfile
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -210,6 +213,56 @@ def test_store_is_whole_for_whoever_opens_it_first(tmp_path):
     thread.join()
     assert errors == []
     assert [p.name for p in tmp_path.rglob(".*")] == []
+
+
+@pytest.mark.parametrize("executor", ["processes", "threads"])
+def test_tasks_that_change_the_directory(tmp_path, monkeypatch, executor):
+    """Given relative paths, results stay where they belong, and nothing is made elsewhere."""
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path)
+    options = {"function": jobs.wander, "folder": str(tmp_path / "there")}
+    made = Study(tasks=Grid(kind="function", options=options, over={"x": range(4)}))
+    result = made.run(2, executor, folder="study", results="kept", progress=False)
+    assert result.ok, result
+    assert [value for _, value in result.values()] == [0, 1, 2, 3]
+    assert len([p for p in (tmp_path / "kept").rglob("*.result")]) == 4
+    assert list((tmp_path / "there").iterdir()) == []
+    monkeypatch.chdir(tmp_path)
+    again = Store.create("study", "kept")
+    assert again.summary().done == 4
+    assert Store.create("study", str(tmp_path / "kept")).files == again.files
+
+
+def test_index_that_is_gone_is_an_error(tmp_path):
+    store = Store.create(tmp_path)
+    (tmp_path / "index.sqlite").unlink()
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        store.summary()
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        store.note(rate=1.0)
+    assert not (tmp_path / "index.sqlite").exists()
+
+
+def test_store_that_cannot_be_written_to_is_read():
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "study"
+        store = Store.create(folder)
+        store.enrol(study())
+        user = os.geteuid()
+        Path(name).chmod(0o755)
+        folder.chmod(0o555)
+        (folder / "index.sqlite").chmod(0o444)
+        if user == 0:
+            os.setresuid(65534, 65534, 0)  # to the superuser no folder is closed
+        try:
+            assert Store.open(folder).summary().pending == 5
+            assert len(list(Store.open(folder).rows())) == 5
+            with pytest.raises(sqlite3.OperationalError):
+                store.note(rate=1.0)
+        finally:
+            if user == 0:
+                os.setresuid(0, 0, 0)
+            folder.chmod(0o755)
 
 
 def test_facts(tmp_path):
