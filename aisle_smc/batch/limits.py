@@ -16,6 +16,8 @@ __all__ = ["Limits", "bounded", "read_bytes", "read_seconds"]
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _BYTES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+# Beyond these the timer and the operating system take no number.
+_MOST = {"seconds": (366 * 86400.0, "a year"), "memory": (2.0**60, "2^60 bytes")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,8 @@ class Limits:
     Raises
     ------
     TypeError, ValueError
-        Unless they are positive numbers.
+        Unless they are positive numbers, whole ones but for `seconds`; of at most a year, and at
+        most 2^60 bytes.
     """
 
     seconds: float | None = None
@@ -50,6 +53,14 @@ class Limits:
                 raise TypeError(f"the limit {field.name} must be a number; got {value!r}")
             if not (0 < value < math.inf):
                 raise ValueError(f"the limit {field.name} must be positive; got {value!r}")
+            if field.name != "seconds" and value != int(value):
+                raise ValueError(f"the limit {field.name} must be a whole number; got {value!r}")
+            most, words = _MOST.get(field.name, (math.inf, ""))
+            if value > most:
+                raise ValueError(
+                    f"the limit {field.name} must be at most {words}; got {value!r}; leave it out "
+                    "for no limit"
+                )
 
     def over(self, other: Limits) -> Limits:
         """Return these limits, with those of `other` where these say nothing."""
@@ -82,13 +93,16 @@ def read_bytes(value: Any) -> int:
     >>> read_bytes("2 GB"), read_bytes(1024)
     (2000000000, 1024)
     """
-    return int(_quantity(value, _BYTES, "an amount of memory", "500 MB, 2 GiB"))
+    amount = _quantity(value, _BYTES, "an amount of memory", "500 MB, 2 GiB")
+    if not math.isfinite(amount):
+        raise ValueError(f"an amount of memory must be finite; got {value!r}")
+    return int(amount)
 
 
 def _quantity(value: Any, units: dict[str, Any], what: str, examples: str) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([a-zA-Z]+)\s*", str(value))
+    match = re.fullmatch(r"\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*([a-zA-Z]+)\s*", str(value))
     unit = match and units.get(match[2].lower())
     if match is None or unit is None:
         raise ValueError(f"{what} must be a number or text like {examples}; got {value!r}")

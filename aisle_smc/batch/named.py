@@ -65,8 +65,8 @@ def model_by_name(text: str, folder: Path, options: Mapping[str, Any]) -> Any:
         return value
     try:
         model = value(**options)
-    except TypeError as error:
-        raise ValueError(f"{text} cannot make a model: {error}") from error
+    except Exception as error:
+        raise ValueError(f"{text} cannot make a model: {type(error).__name__}: {error}") from error
     if not isinstance(model, Model):
         raise ValueError(f"{text} must be a model or return one; got {type(model).__name__}")
     return model

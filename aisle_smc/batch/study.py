@@ -18,7 +18,7 @@ from aisle_smc.batch.grid import Cell, Grid
 from aisle_smc.batch.identity import identity
 from aisle_smc.batch.kinds import kind_of
 from aisle_smc.batch.limits import Limits
-from aisle_smc.batch.reading import read_study
+from aisle_smc.batch.reading import check_name, read_study
 from aisle_smc.batch.result import StudyResult
 from aisle_smc.batch.store import Store
 from aisle_smc.batch.tasks import Task
@@ -43,11 +43,12 @@ class Study:
         Task `i` draws from ``SeedSequence(seed, spawn_key=(i,))``.
     replicates : int
         How often every cell of the grids is repeated.  Replicates come last in the order of
-        tasks: more of them leave the others as they are.
+        tasks, after the grids in which the last axis runs fastest: more of them leave the others
+        as they are.
     limits : Limits
         Of every task that has none of its own.
     name : str
-        For the folder, tables and pages.
+        For the folder, tables and pages; without slashes.
 
     Raises
     ------
@@ -84,6 +85,7 @@ class Study:
         for grid in grids:
             if not isinstance(grid, Grid):
                 raise TypeError(f"tasks must be grids; got {grid!r}")
+        check_name(self.name)
         check_count("replicates", self.replicates)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"seed must be a nonnegative int; got {self.seed!r}")
@@ -265,7 +267,7 @@ class Study:
             said = f"; it says {near[0]!r}" if near else ""
             raise ValueError(f"{where} must say which {kind.subject}{said}")
         for name in grid.values("data"):
-            if name is not None and name not in self.data:
+            if name is not None and not (isinstance(name, str) and name in self.data):
                 known = ", ".join(self.data) or "nothing"
                 near_name = did_you_mean(str(name), self.data)
                 raise ValueError(f"{where}: no data {name!r}; the study has {known}{near_name}")

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 from aisle_smc.batch.glance import glance, told
+from aisle_smc.batch.reading import check_name
 from aisle_smc.batch.store import INDEX, Store
 from aisle_smc.batch.table import tidy
 from aisle_smc.cli.standing import standing, watch
@@ -110,7 +111,9 @@ def _name(path: Path) -> str:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from None
-    return str(said.get("name", path.stem))
+    name = said.get("name", path.stem)
+    check_name(name)
+    return str(name)
 
 
 def _print(text: str) -> None:

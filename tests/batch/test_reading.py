@@ -60,6 +60,8 @@ MODELS = """
 from aisle_smc.ssm import LocalLevel
 wide = LocalLevel()
 broken = 3
+def absent():
+    return {}["key"]
 """
 
 TARGETS = """
@@ -163,6 +165,66 @@ def test_mistakes_are_named(folder, change, said):
         read(folder, GOOD.replace(*change))
 
 
+OVER = 'over = { model = ["LocalLevel", "wide"], data = "all", n = [10, 20] }'
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ((OVER, 'over = "all"'), r"number 1: over must be a table .*; got 'all'"),
+        ((OVER, "over = 5"), "over must be a table"),
+        (('options = { target = "targets:bell", prior = "targets:prior" }', "options = 5"),
+         r"number 2: options must be a table .*; got 5"),
+        (("options = { leverage = true }", "options = 5"), "options must be a table .*; got 5"),
+        (('source = "models.py:wide"', "source = 5"), r"wide\]: source must be text; got 5"),
+        (('"models.py:wide"', '"models.py:absent"'), "cannot make a model: KeyError: 'key'"),
+        (('[data.nile]\nseries = "nile"', "[data.nile]\nseries = 5"), "series must be text"),
+        (('columns = ["flow"]', "columns = [5]"), r"columns must be a list .*; got \[5\]"),
+        (('columns = ["flow"]', 'columns = "flow"'), "columns must be a list .*; got 'flow'"),
+        (('time = "day"', "time = 5"), r"\[data.ours\]: time must be text; got 5"),
+        (('time = "day"', "covariates = 5"), "covariates must be a list"),
+        (('file = "ours.csv"', "file = 5"), "file must be text; got 5"),
+        (('time = "day"', 'time = "day"\nfirst = 5'), "first must be a date such as .*; got 5"),
+        (('time = "day"', 'time = "day"\nlast = "May"'), "last must be a date .*; got 'May'"),
+        (("first = 1900", 'first = "1900"'), "first must be a number, .*; got '1900'"),
+        (('kind = "filter"', 'kind = ["filter"]'), r"kind must be text; got \['filter'\]"),
+        (("limits = { seconds = 5 }", "limits = 5"), "limits must be a table .*; got 5"),
+        (('seconds = "10 min"', 'seconds = "1.2.3 s"'), r"\[limits\]: a time .*; got '1.2.3 s'"),
+        (('memory = "2 GB"', 'memory = "2 TiB"\nevaluations = 1.5'), "must be a whole number"),
+        (('seconds = "10 min"', 'seconds = "367 d"'), "seconds must be at most a year"),
+        (('memory = "2 GB"', "memory = 1e300"), "memory must be at most 2.60 bytes"),
+        (('memory = "2 GB"', "memory = inf"), "memory must be finite"),
+        (('name = "rivers"', 'name = ""'), "name must be a name for a folder"),
+        (('name = "rivers"', 'name = "../esc/x"'), "not empty and without / .*; got '../esc/x'"),
+        (('name = "rivers"', 'name = ".."'), "name must be a name for a folder"),
+        (('name = "rivers"', "name = 5"), "name must be text; got 5"),
+        (('data = "all"', "data = [{ a = 1 }]"), "no data"),
+        (('data = "all"', "data = [5]"), "no data 5"),
+    ],
+)  # fmt: skip
+def test_values_of_the_wrong_type_are_named(folder, change, said):
+    assert change[0] in GOOD
+    with pytest.raises((ValueError, TypeError), match=said) as caught:
+        read(folder, GOOD.replace(*change))
+    assert "has no attribute" not in str(caught.value)
+
+
+def test_limits_may_not_be_a_number(folder):
+    with pytest.raises(ValueError, match=r"\[limits\]: limits must be a table .*; got 5"):
+        read(folder, "limits = 5\n[[task]]\nkind = 'function'")
+
+
+def test_mistyped_model_is_told_once(folder):
+    with pytest.raises(ValueError, match="did you mean") as caught:
+        read(
+            folder,
+            GOOD.replace('"LocalLevel", "wide"', '"LocalLevl", "wide"')
+            .replace("models.wide", "models.LocalLevels")
+            .replace('"wide"', '"LocalLevels"'),
+        )
+    assert str(caught.value).count("did you mean") == 1
+
+
 def test_file_that_is_not_there(tmp_path):
     (tmp_path / "study.toml").touch()
     with pytest.raises(ValueError, match=r"no study file .*did you mean 'study.toml'"):
@@ -210,7 +272,9 @@ def test_quantities(read_one, text, value):
     assert read_one(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "s", "3", "3 parsecs", True, None, "1e3 s s"])
+@pytest.mark.parametrize(
+    "text", ["", "s", "3", "3 parsecs", True, None, "1e3 s s", "1.2.3 s", ". s"]
+)
 def test_nonsense_is_no_quantity(text):
     with pytest.raises(ValueError, match="must be a number or text"):
         read_seconds(text)
