@@ -317,7 +317,8 @@ def _evaluate(
         _refuse(
             log_y == -math.inf,
             f"{divergence!r} needs a positive target density at every draw, else it is infinite; "
-            "log_w[{index}] is -inf; use for example KL(), or keep the proposal in the support",
+            "log_w[{index}] is -inf; use a score form, such as that of KL() ('rws' by name), or "
+            "keep the proposal in the support",
         )
     if path:
         used = divergence.path(log_y, log_v)

@@ -10,8 +10,10 @@ is not bounded, the gradient by the draw is taken first.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -20,7 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from aisle_smc.neural.rows import Rows
 
-__all__ = ["Ascent", "Form", "LogJoint", "ascend"]
+__all__ = ["Ascent", "Form", "LogJoint", "ascend", "warn_of_edge"]
 
 LogJoint = Callable[[Tensor, Any], Tensor]
 
@@ -97,9 +99,12 @@ def ascend(
         )
     gamma, density = log_gamma.detach().double(), log_q.detach().double()
     log_ratio = gamma - density
-    if not bool(torch.isfinite(log_ratio).all()):
+    is_finite = bool(torch.isfinite(log_ratio).all())
+    if not is_finite:
         _check_values(gamma, density)
     rows = weigh(gamma, density)
+    if path and not is_finite and _has_edge(gamma):
+        warn_of_edge()
     terms = [(log_gamma, rows.theta)]
     if form.score and (path or not form.coupled):
         terms.append((log_q, rows.score))
@@ -212,6 +217,25 @@ def _check_shapes(log_gamma: Tensor, log_q: Tensor, z: Tensor) -> None:
 def _axes(count: int) -> str:
     names = ["particles", "datapoints", *(f"event axis {i}" for i in range(1, count))]
     return f"({', '.join(names[:count])}{',' if count == 1 else ''})"
+
+
+def _has_edge(gamma: Tensor) -> bool:
+    """Say whether some datapoint has draws both inside and outside the target's support."""
+    outside = gamma == -math.inf
+    return bool((outside.any(0) & ~outside.all(0)).any())
+
+
+@cache
+def warn_of_edge() -> None:
+    """Warn, once per process, that the draws of a path form leave the target's support."""
+    warnings.warn(
+        "some draws have target density zero beside others that have some: a path form is right "
+        "only if the density falls to zero continuously at the edge of its support; where it "
+        "jumps the gradient is biased, however many the particles; use a score form, such as "
+        "'rws' (path=False off-policy)",
+        RuntimeWarning,
+        stacklevel=5,
+    )
 
 
 def _check_values(gamma: Tensor, density: Tensor) -> None:

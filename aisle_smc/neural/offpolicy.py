@@ -82,7 +82,8 @@ def off_policy(
     Notes
     -----
     On draws from the proposal itself, with their weights, the path form is that of AISLE with the
-    same divergence.
+    same divergence. It needs a target density that is continuous, also at the edge of its support;
+    where it jumps to zero inside the proposal's support use ``path=False``.
 
     References
     ----------

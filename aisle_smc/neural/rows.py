@@ -104,7 +104,7 @@ class Normalised:
             index = ", ".join(map(str, torch.argwhere(bad)[0].tolist()))
             raise ValueError(
                 f"{what} is minus infinity where a draw has target density zero; log_w[{index}] "
-                "is -inf; use for example 'aisle-kl', or keep the proposal in the support"
+                "is -inf; use a score form, such as 'rws', or keep the proposal in the support"
             )
 
     def rows(

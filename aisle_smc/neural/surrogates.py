@@ -90,6 +90,11 @@ def surrogate(
     The divergences from the target to the proposal are those of many particles: with one, the path
     form of KL is that of KL(q | pi), with few it is between the two; 16 or more are better.
 
+    A path form is the gradient only if the target's density is continuous, also at the edge of its
+    support: where it jumps to zero among the draws, as that of a half-normal target under a
+    Gaussian proposal, what the edge contributes is missing, and a warning says so once. Use a
+    score form there, such as ``"rws"``, or a proposal with the support of the target.
+
     Both densities are evaluated once. A draw of zero target density contributes nothing, provided
     that the gradient of `log_joint` by theta is finite there. Weights and coefficients are float64
     whatever the networks are.

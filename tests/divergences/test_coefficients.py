@@ -440,7 +440,7 @@ def test_some_without_weight(divergence):
 )
 def test_an_infinite_divergence_is_an_error(divergence):
     log_w = np.array([[0.0, 1.0], [2.0, -math.inf]])
-    with pytest.raises(ValueError, match=r"infinite; log_w\[1, 1\] is -inf; use for example KL"):
+    with pytest.raises(ValueError, match=r"infinite; log_w\[1, 1\] is -inf; use a score form"):
         coefficients(log_w, divergence)
     # Not where the particle has no weight to come in with.
     log_v = np.array([[0.0, 0.0], [0.0, -math.inf]])

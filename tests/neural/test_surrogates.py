@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import product
 
@@ -31,6 +32,7 @@ from aisle_smc.neural import (  # noqa: E402
     sleep,
     surrogate,
 )
+from aisle_smc.neural.ascent import warn_of_edge  # noqa: E402
 from aisle_smc.neural.paths import replay  # noqa: E402
 from tests.oracles.estimators import PARAMETERS  # noqa: E402
 
@@ -41,6 +43,7 @@ K, N, LATENT, PIXELS = 6, 4, 3, 5
 def _one_seed():
     torch.manual_seed(0)
     torch.set_num_threads(1)
+    warn_of_edge.cache_clear()
 
 
 class Toy(nn.Module):
@@ -288,6 +291,11 @@ def test_both_at_once_from_a_proposal_that_can():
 # --- degenerate weights --------------------------------------------------------------------------
 
 
+def positive_part(y):
+    """A log-density that is -inf below zero, where its gradient is not a number."""
+    return torch.where(y > 0.0, torch.sqrt(y), -math.inf)
+
+
 @pytest.mark.parametrize("name", [name for name in ESTIMATORS if name not in {"cubo"}])
 def test_no_weight_at_all_gives_no_gradient_and_a_flag(name):
     model, x = toy()
@@ -296,7 +304,7 @@ def test_no_weight_at_all_gives_no_gradient_and_a_flag(name):
         # Datapoint 1 is impossible, by a formula whose gradient there is not a number.
         value = model.log_joint(z, x)
         impossible = torch.arange(N) == 1
-        return torch.where(impossible, torch.log(torch.relu(-(z[..., 0] ** 2))), value)
+        return value + positive_part(torch.where(impossible, -1.0 - z[..., 0] ** 2, 1.0))
 
     own = chosen(name)
     step = surrogate(nowhere, model.proposal, x, estimator=own, particles=K)
@@ -314,17 +322,75 @@ def test_no_weight_at_all_gives_no_gradient_and_a_flag(name):
     assert not any(bool(g.any()) for g in model.gradients(alone.loss) if g is not None)
 
 
-def test_a_draw_without_weight_contributes_nothing():
+@pytest.mark.parametrize("name", ["aisle-kl", "aisle-hellinger", "iwae", "rws", "aisle-chi2"])
+def test_a_draw_without_weight_contributes_nothing(name):
     model, x = toy()
 
     def bounded(z, x):
-        inside = z[..., 0] < 0.5
-        return torch.where(inside, model.log_joint(z, x), -math.inf)
+        return model.log_joint(z, x) + positive_part(0.5 - z[..., 0])
 
-    for name in ("aisle-kl", "aisle-hellinger", "iwae", "rws", "aisle-chi2"):
+    says = nullcontext() if name == "rws" else pytest.warns(RuntimeWarning, match="use a score f")
+    with says:
         step = surrogate(bounded, model.proposal, x, estimator=name, particles=30)
-        assert 0 < int((step.weights == 0.0).sum()) < 30 * N
-        assert all(bool(torch.isfinite(g).all()) for g in model.gradients(step.loss))
+    assert 0 < int((step.weights == 0.0).sum()) < 30 * N
+    assert all(bool(torch.isfinite(g).all()) for g in model.gradients(step.loss))
+
+
+# --- hard edges ----------------------------------------------------------------------------------
+
+
+def half_normal(z, x=None):
+    return torch.where(z[..., 0] > 0.0, -0.5 * z[..., 0] ** 2, -math.inf)
+
+
+def fitted(estimator):
+    """The mean and standard deviation of a Gaussian fitted to it, the last steps averaged."""
+    place = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.Adam([place], lr=0.03)
+    seen = []
+    for _ in range(500):
+        q = D.Independent(D.Normal(place[:1], place[1:].exp()), 1)
+        step = surrogate(half_normal, q, estimator=estimator, particles=1000)
+        optimiser.zero_grad()
+        step.loss.backward()
+        optimiser.step()
+        seen.append(torch.stack([place[0], place[1].exp()]).detach())
+    return torch.stack(seen[-300:]).mean(0)
+
+
+def test_at_a_hard_edge_score_forms_are_right_and_path_forms_are_not():
+    """The nearest Gaussian of KL(pi | q) has the moments of the half-normal target."""
+    exact = torch.tensor([math.sqrt(2.0 / math.pi), math.sqrt(1.0 - 2.0 / math.pi)]).double()
+    assert float((fitted("rws") - exact).abs().max()) < 0.01
+    # Inside the support target and proposal are proportional: paths see nothing to be done.
+    with pytest.warns(RuntimeWarning, match="where it jumps the gradient is biased") as caught:
+        found = fitted("aisle-kl")
+    assert len(caught) == 1
+    assert torch.equal(found, torch.tensor([0.0, 1.0]).double())
+
+
+def test_off_policy_warns_of_a_hard_edge_in_its_path_form():
+    q = D.Independent(D.Normal(torch.zeros(1, requires_grad=True), 1.0), 1)
+    z = torch.tensor([[-1.0], [0.5], [2.0]])
+    log_w = torch.tensor([-math.inf, 0.0, 0.0])
+    with pytest.warns(RuntimeWarning, match=r"path=False off-policy"):
+        off_policy(z, log_w, half_normal, q)
+    warn_of_edge.cache_clear()
+    off_policy(z, log_w, half_normal, q, path=False)
+    # Where a whole datapoint is impossible there is no edge.
+    surrogate(
+        lambda z, x: torch.where(torch.arange(2) == 0, -(z**2), -math.inf),
+        D.Normal(torch.zeros(2, requires_grad=True), 1.0),
+        estimator="aisle-kl",
+    )
+
+
+@pytest.mark.parametrize("name", ["stl", "vae", "exclusive-kl", "vr"])
+def test_an_estimator_that_is_infinite_at_the_edge_sends_to_the_score_forms(name):
+    parameters = {"alpha": 2.0} if name == "vr" else {}
+    q = D.Independent(D.Normal(torch.zeros(1, requires_grad=True), 1.0), 1)
+    with pytest.raises(ValueError, match=r"is -inf; use a score form, such as .*'rws'"):
+        surrogate(half_normal, q, estimator=estimator(name, **parameters), particles=50)
 
 
 # --- bad input -----------------------------------------------------------------------------------
