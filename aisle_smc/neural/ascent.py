@@ -109,7 +109,7 @@ def ascend(
     if form.score and (path or not form.coupled):
         terms.append((log_q, rows.score))
     if path:
-        scale.ratio = rows.ratio if form.bounded else None
+        scale.ratio = _cast(rows.ratio, z.dtype) if form.bounded else None
         sources = [] if form.bounded else [(log_gamma, rows.path)]
         sources += [] if form.coupled else [(log_q, -rows.path)]
         if sources:
@@ -183,6 +183,11 @@ def _cast(coefficient: Tensor, dtype: torch.dtype) -> Tensor:
     most particles is of that size.
     """
     cast = coefficient.to(dtype)
+    if cast.dtype != coefficient.dtype and not bool(torch.isfinite(cast).all()):
+        raise ValueError(
+            f"a power of the weights overflows {dtype}; use an estimator of bounded coefficients, "
+            "such as 'aisle-kl', or a proposal and a log_joint in double precision"
+        )
     kind = torch.finfo(dtype)
     return torch.where(cast.abs() < kind.tiny / kind.eps, 0.0, cast)
 

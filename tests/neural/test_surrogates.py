@@ -192,6 +192,33 @@ def test_single_precision_nets_have_double_weights():
         assert torch.allclose(step.log_w, exact.log_w, atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("cubo", {}), ("cubo-score", {}), ("aisle-alpha", {"order": 30.0})],
+    ids=str,
+)
+def test_coefficients_beyond_single_precision_are_an_error(name, parameters):
+    def loss(dtype):
+        mean = torch.zeros(1, dtype=dtype, requires_grad=True)
+        q = D.Independent(D.Normal(mean, 1.0), 1)
+        torch.manual_seed(0)
+        # One draw has all the weight, of K^30 / K by the high order and e^100 by CUBO.
+        step = surrogate(
+            lambda z, x: 50.0 - 40.0 * (z[..., 0] - 2.0) ** 2,
+            q,
+            estimator=estimator(name, **parameters),
+            particles=64,
+        )
+        return step.loss, mean
+
+    with pytest.raises(ValueError, match=r"power of the weights overflows torch\.float32; use"):
+        loss(torch.float32)
+    value, mean = loss(torch.float64)
+    value.backward()
+    assert bool(torch.isfinite(mean.grad).all())
+    assert bool(mean.grad != 0.0)
+
+
 def test_weights_far_below_what_single_precision_holds_still_teach():
     """A weight of 1e-65 with the coefficient 1e-33: the gradient is taken before it is scaled."""
     mean = torch.zeros(2, requires_grad=True)
