@@ -89,6 +89,33 @@ class Learner:
         )
         return f"{settings}, for tensors of shape {shapes}"
 
+    def check_gradients(self) -> None:
+        """Raise if no parameter has a gradient, or one has some that is not finite."""
+        found = [(i, at.grad) for i, at in enumerate(self.parameters) if at.grad is not None]
+        if not found:
+            raise ValueError(
+                "at least one parameter of the optimisers must get a gradient; none did; build "
+                "the optimisers from the parameters that log_joint and proposal use, after the "
+                "modules have their final dtype and device"
+            )
+        are_finite = [torch.isfinite(_numbers(grad)).all().to(self.device) for _, grad in found]
+        if bool(torch.stack(are_finite).all()):
+            return
+        i = found[next(j for j, fine in enumerate(are_finite) if not fine)][0]
+        raise ValueError(
+            f"gradients must be finite; that of {self._name(i)} is not; a formula that is not "
+            "taken still has a gradient: mask its input and not its value, as in "
+            "torch.where(z > 0, torch.log(torch.where(z > 0, z, 1.0)), 0.0)"
+        )
+
+    def _name(self, i: int) -> str:
+        at = self.parameters[i]
+        for owner, module in self.modules.items():
+            for name, each in module.named_parameters():
+                if each is at:
+                    return f"{name} of the {owner}"
+        return f"parameter {i} of the optimisers, shape {tuple(at.shape)},"
+
     def values(self) -> dict[str, Any]:
         """Return copies of parameters and buffers, on the CPU."""
         return {
@@ -169,3 +196,7 @@ def _copied(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_copied(part) for part in value)
     return value
+
+
+def _numbers(grad: Tensor) -> Tensor:
+    return grad.coalesce().values() if grad.is_sparse else grad

@@ -206,12 +206,7 @@ class Run:
             )
         if step.loss.requires_grad:
             step.loss.backward()  # type: ignore[no-untyped-call]
-        if all(at.grad is None for at in self.learner.parameters):
-            raise ValueError(
-                "at least one parameter of the optimisers must get a gradient; none did; build "
-                "the optimisers from the parameters that log_joint and proposal use, after the "
-                "modules have their final dtype and device"
-            )
+        self.learner.check_gradients()
         for optimiser in self.learner.optimisers:
             optimiser.step()
         self.control = control

@@ -147,7 +147,8 @@ def fit(
     ------
     TypeError, ValueError
         For bad input, before any work; for a `file` of other data or settings; as
-        :func:`~aisle_smc.neural.surrogates.surrogate`; and if no parameter gets a gradient.
+        :func:`~aisle_smc.neural.surrogates.surrogate`; and if no parameter gets a gradient, or
+        one gets some that is not finite: the step is then not made.
     TrainingStuck
         By the controller.
     KeyboardInterrupt

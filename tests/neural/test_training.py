@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,6 +63,17 @@ class Conjugate(nn.Module):
     def forward(self, z, x):
         prior = D.Normal(self.theta, 1.0).log_prob(z).sum(-1)
         return prior + D.Normal(z, 1.0).log_prob(x).sum(-1)
+
+
+class Wrapped(nn.Module):
+    """A module with a log-joint of its own."""
+
+    def __init__(self, model, log_joint):
+        super().__init__()
+        self.model, self.log_joint = model, log_joint
+
+    def forward(self, z, x):
+        return self.log_joint(z, x)
 
 
 def linear():
@@ -664,6 +676,39 @@ def test_an_optimiser_of_other_parameters_is_an_error():
     other = torch.optim.SGD(Conjugate().parameters(), lr=0.1)
     with pytest.raises(ValueError, match="at least one parameter of the optimisers must get a g"):
         fit(Conjugate(), linear(), observed(), optimiser=other, epochs=1, progress=False)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_gradient_that_is_no_number_is_named_and_not_kept(known, tmp_path):
+    model, proposal = Conjugate(), linear()
+
+    def log_joint(z, x):
+        # Finite, yet where(...) sends 0 * inf back into theta after some steps.
+        unused = torch.sqrt(torch.where(model.theta[0] < 1.95, 0.0, 1.0) * model.theta[0].abs())
+        return model(z, x) + torch.where(model.theta[0] < 1.95, 0.0, unused)
+
+    def train(given, steps):
+        return fit(
+            given,
+            proposal,
+            observed(10),
+            optimiser=torch.optim.SGD([*model.parameters(), *proposal.parameters()], lr=0.05),
+            steps=steps,
+            file=tmp_path / "run",
+            progress=False,
+            seed=1,
+        )
+
+    log_joint = Wrapped(model, log_joint) if known else log_joint
+    named = (
+        "model.theta of the model" if known else r"parameter 0 of the optimisers, shape \(2,\),"
+    )
+    with pytest.raises(ValueError, match=f"that of {named} is not; .* torch.where") as caught:
+        train(log_joint, 100)
+    assert int(re.findall("[0-9]+", caught.value.__notes__[0])[0]) > 1
+    assert bool(torch.isfinite(model.theta).all())
+    saved = checkpoint.load(tmp_path / "run")["learner"]["values"]["parameters"]
+    assert all(bool(torch.isfinite(each).all()) for each in saved)
 
 
 def test_what_the_surrogate_says_reaches_the_user():
