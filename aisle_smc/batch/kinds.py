@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +10,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from aisle_smc.arguments import check_count
 from aisle_smc.batch.fits import FILTER, FIT
 from aisle_smc.batch.limits import Limits
 from aisle_smc.batch.outcome import Call, Outcome
 from aisle_smc.batch.scores import SCORE
+from aisle_smc.batch.tasks import Task
 from aisle_smc.batch.words import check_keys, did_you_mean
 
-__all__ = ["KINDS", "Kind", "kind_of"]
+__all__ = ["KINDS", "Kind", "kind_of", "preparation"]
+
+# Points of the run that compiles a sampler.
+_TINY = 20
 
 
 class Kind(Protocol):
@@ -119,14 +125,31 @@ class _Sample:
             raise TypeError(f"target must be callable; got {options['target']!r}")
         if not any(options.get(name) is not None for name in ("prior", "init", "bounds")):
             raise ValueError("a sample needs a prior, or bounds, or init")
+        _check_aim(options)
 
     def prepare(self, options: Mapping[str, Any], data: Any) -> None:
+        """Compile the engine, and the target if it is a Numba function, by a tiny run."""
+        from aisle_smc.sampling import sample
         from aisle_smc.sampling.request import read_request
+        from aisle_smc.targets.target import as_target
 
-        prior, init, bounds, names = (
-            options.get(name) for name in ("prior", "init", "bounds", "names")
-        )
-        read_request(prior, init, bounds, names, 0)
+        names = ("prior", "init", "bounds", "names", "periodic")
+        given = {name: options[name] for name in names if options.get(name) is not None}
+        prior, init, bounds, labels = (given.get(name) for name in names[:4])
+        read_request(prior, init, bounds, labels, 0)
+        target = as_target(options["target"]).function
+        compiled = hasattr(target, "py_func")
+        # What a target does wrong is for its tasks to say, with their own seeds.
+        with contextlib.suppress(Exception):
+            sample(
+                target if compiled else _bowl,
+                **given,
+                vectorized=options.get("vectorized") if compiled else True,
+                n=_TINY,
+                max_evaluations=(5 if compiled else 50) * _TINY,
+                workers=1,
+                progress=False,
+            )
 
     def run(self, call: Call) -> Outcome:
         from aisle_smc.sampling import sample
@@ -176,6 +199,38 @@ def kind_of(name: str) -> Kind:
             f"no kind of task {name!r}; there are {', '.join(KINDS)}{did_you_mean(name, KINDS)}"
         )
     return KINDS[name]
+
+
+def preparation(task: Task) -> tuple[Any, ...]:
+    """Return a key: tasks that share it, in one process, are prepared together."""
+    options = task.options
+    subject, proposal = options[kind_of(task.kind).subject], options.get("proposal")
+    return task.kind, options.get("data"), id(subject), id(proposal)
+
+
+def _bowl(theta: Any) -> Any:
+    """Return a log-density that costs nothing, at a batch of points."""
+    return -0.5 * np.sum(np.square(theta), axis=-1)
+
+
+def _check_aim(options: Mapping[str, Any]) -> None:
+    """Raise for what a sample cannot aim at, and for stages that cannot work."""
+    from aisle_smc.sampling.aim import Aim
+    from aisle_smc.sampling.sample import LEAST
+    from aisle_smc.tempering import Temperature, Threshold
+
+    Aim(
+        ess=options.get("ess", 1.0),
+        evidence_error=options.get("evidence_error", 1.0),
+        max_evaluations=options.get("max_evaluations"),
+    )
+    n, path = options.get("n"), options.get("path")
+    if n is not None:
+        check_count("n", n)
+        if n < LEAST:
+            raise ValueError(f"n must be at least {LEAST} points for a stage; got {n}")
+    if path is not None and not isinstance(path, Temperature | Threshold):
+        raise TypeError(f"path must be a Temperature or a Threshold; got {path!r}")
 
 
 def _named(what: str, names: Sequence[str], values: Any) -> dict[str, float]:

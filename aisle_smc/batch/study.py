@@ -16,7 +16,7 @@ from aisle_smc.arguments import check_count
 from aisle_smc.batch.driver import drive
 from aisle_smc.batch.grid import Cell, Grid
 from aisle_smc.batch.identity import identity
-from aisle_smc.batch.kinds import kind_of
+from aisle_smc.batch.kinds import kind_of, preparation
 from aisle_smc.batch.limits import Limits
 from aisle_smc.batch.reading import check_name, read_study
 from aisle_smc.batch.result import StudyResult
@@ -183,14 +183,12 @@ class Study:
         """
         done = set()
         for task in tasks:
-            kind, named = kind_of(task.kind), task.options.get("data")
-            about = (id(task.options[kind.subject]), id(task.options.get("proposal")))
-            key = (task.kind, named, *about)
+            key = preparation(task)
             if key in done:
                 continue
             done.add(key)
             try:
-                kind.prepare(task.options, self.data_of(task))
+                kind_of(task.kind).prepare(task.options, self.data_of(task))
             except (ValueError, TypeError) as error:
                 raise ValueError(f"{task}: {error}") from error
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from aisle_smc.batch.files import Files, FolderFiles, record_in
 from aisle_smc.batch.keeping import Keeping
-from aisle_smc.batch.kinds import kind_of
+from aisle_smc.batch.kinds import kind_of, preparation
 from aisle_smc.batch.limits import bounded
 from aisle_smc.batch.outcome import Call, Outcome, netcdf
 from aisle_smc.batch.record import Record, encode
@@ -92,6 +92,7 @@ class Session:
     token: str
     threads: int
     twice: bool = False
+    _prepared: set[Any] = field(default_factory=set, init=False, repr=False)
 
     @cached_property
     def writes(self) -> bool:
@@ -140,7 +141,7 @@ class Session:
 
     def _ended(self, task: Task) -> tuple[Record, dict[str, bytes]]:
         """Run a task, unless it has cost its processes their lives before."""
-        began = _Beginning(task, time.time(), time.perf_counter())
+        began = _Beginning.of(task)
         dump = self.work / "dumps" / f"{task.fingerprint}.txt"
         overrun = _read(dump) if task.limits.seconds is not None else ""
         if overrun:
@@ -149,7 +150,7 @@ class Session:
                 f"it took longer than its limit of {task.limits.seconds:g} s", overrun
             )
         if not self.twice:
-            return self._outcome(task, began, dump)
+            return self._outcome(task, dump)
         # Nobody else can say that the process died under it: it is written down before.
         attempts = self.work / "attempts" / task.fingerprint
         attempts.parent.mkdir(parents=True, exist_ok=True)
@@ -158,15 +159,16 @@ class Session:
             return began.failed(died_under("no reason is known"), "")
         with attempts.open("a") as file:
             file.write("x")
-        ended = self._outcome(task, began, dump)
+        ended = self._outcome(task, dump)
         attempts.unlink(missing_ok=True)
         return ended
 
-    def _outcome(
-        self, task: Task, began: _Beginning, dump: Path
-    ) -> tuple[Record, dict[str, bytes]]:
+    def _outcome(self, task: Task, dump: Path) -> tuple[Record, dict[str, bytes]]:
         contents: dict[str, bytes] = {}
+        began = _Beginning.of(task)
         try:
+            self._prepare(task)
+            began = _Beginning.of(task)
             with bounded(task.limits, dump):
                 outcome = self._call(task)
                 file = f"{task.fingerprint}.nc" if outcome.tree is not None else ""
@@ -187,6 +189,13 @@ class Session:
                 f"its result cannot be pickled: {_line(error)}", traceback.format_exc()
             )
         return said, contents
+
+    def _prepare(self, task: Task) -> None:
+        """Compile what the task uses, once in this process: no part of its time or limits."""
+        key = preparation(task)
+        if key not in self._prepared:
+            kind_of(task.kind).prepare(task.options, self.study.data_of(task))
+            self._prepared.add(key)
 
     def _call(self, task: Task) -> Outcome:
         checkpoint = self._checkpoint(task)
@@ -209,6 +218,11 @@ class _Beginning:
     task: Task
     time: float
     clock: float
+
+    @classmethod
+    def of(cls, task: Task) -> _Beginning:
+        """Return the beginning of a task that begins now."""
+        return cls(task, time.time(), time.perf_counter())
 
     def record(self, status: str, **known: Any) -> Record:
         """Return a record of what is known now."""
