@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from aisle_smc.arguments import check_count, check_resampler, check_threshold
 from aisle_smc.batch.limits import Limits
 from aisle_smc.batch.outcome import Call, Outcome
 from aisle_smc.batch.series import Series, as_series
 from aisle_smc.batch.words import check_keys, label
 from aisle_smc.ssm.description import Model
 from aisle_smc.ssm.evidence import EvidenceFilter
-from aisle_smc.ssm.proposals import Bootstrap
+from aisle_smc.ssm.proposals import Bootstrap, check_proposal
 from aisle_smc.streams import stream
 
 __all__ = ["FILTER", "FIT"]
@@ -49,7 +50,7 @@ class _Fit:
                 "pip install 'aisle-smc[report]'"
             )
         model = _model(options)
-        _fitting(model, data)
+        _check_chains(options, model, _fitting(model, data))
         if model.prior is None or not model.prior.free:
             raise ValueError(f"the model {label(model)} has no prior, and a fit draws from one")
         planned = _evaluations(options)
@@ -126,9 +127,22 @@ class _Filter:
 
     def check(self, options: Mapping[str, Any], data: Any, limits: Limits) -> None:
         check_keys("a filter", options, self.known)
+        if limits.evaluations is not None:
+            raise ValueError(
+                "a filter runs once and counts no evaluations, so that the limit of "
+                f"{limits.evaluations} evaluations means nothing; leave it out, or limit its time"
+            )
         for name in ("params", "n"):
             if name not in options:
                 raise ValueError(f"a filter needs {name}")
+        check_count("n", options["n"])
+        for name, check in (
+            ("proposal", check_proposal),
+            ("resampler", check_resampler),
+            ("threshold", check_threshold),
+        ):
+            if name in options:
+                check(options[name])
         model = _model(options)
         _fitting(model, data)
         model.parameters(_all_values(model, options["params"]))
@@ -173,6 +187,25 @@ def _model(options: Mapping[str, Any]) -> Any:
             f"model must be a StateSpaceModel, VectorModel or PythonModel; got {model!r}"
         )
     return model
+
+
+def _check_chains(options: Mapping[str, Any], model: Any, series: Series) -> None:
+    """Raise for options of chains, and of their filter, that cannot work."""
+    from aisle_smc.ssm.pmmh import _check_blocks
+
+    for name in ("draws", "chains"):
+        check_count(name, options.get(name, 1))
+    for name in ("tune", "evidence_draws"):
+        value = options.get(name, 1)
+        if isinstance(value, bool) or value != 0:  # none of them is a choice
+            check_count(name, value)
+    if options.get("n") is not None:
+        check_count("n", options["n"])
+    y, u = _start(series)
+    held = {k: options[k] for k in ("proposal", "resampler", "threshold") if k in options}
+    EvidenceFilter(model, y, 1, u=u, **held)
+    if options.get("correlation") is not None:
+        _check_blocks(options["correlation"], model, series.y.shape[0])
 
 
 def _fitting(model: Any, data: Any) -> Series:

@@ -15,6 +15,7 @@ from aisle_smc.batch import Grid, Limits, Series, Study
 from aisle_smc.batch.identity import identity
 from aisle_smc.priors import Prior
 from aisle_smc.ssm import (
+    Blocks,
     LocalLevel,
     PythonModel,
     StateSpaceModel,
@@ -154,6 +155,11 @@ def test_function_gets_what_it_names(tmp_path):
     assert result.value(1)["array"].tolist() == [1.0, 1.0]
 
 
+FITTED = {"model": LocalLevel(), "data": "flow"}
+FILTERED = {**FITTED, "n": 9, "params": {"level_sd": 1.0, "observation_sd": 2.0}}
+SAMPLED = {"target": bell, "prior": {"mu": norm(0, 1), "sd": gamma(2.0)}}
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "said"),
     [
@@ -163,19 +169,58 @@ def test_function_gets_what_it_names(tmp_path):
         ("fit", {"model": LocalLevel(), "data": "flow", "particles": 3}, "known are"),
         ("filter", {"model": LocalLevel(), "data": "flow", "n": 10}, "needs params"),
         ("filter", {"model": LocalLevel(), "data": "flow", "n": 9, "params": {}}, "missing"),
+        *(("fit", FITTED | wrong, said) for wrong, said in (
+            ({"n": 0}, "n must be at least 1"), ({"n": "10"}, "n must be an int"),
+            ({"draws": 0}, "draws must be at least 1"), ({"draws": 10.5}, "draws must be an int"),
+            ({"chains": -1}, "chains must be at least 1"), ({"chains": True}, "chains must be an"),
+            ({"tune": -1}, "tune must be at least 1"), ({"tune": False}, "tune must be an int"),
+            ({"evidence_draws": "many"}, "evidence_draws must be an int"),
+            ({"threshold": -0.5}, "threshold must be 0"), ({"threshold": "half"}, "a number"),
+            ({"resampler": "systematic"}, "resampler must be one of"),
+            ({"proposal": "guided"}, "proposal must be Bootstrap"),
+            ({"correlation": 0.9}, "correlation must be Blocks"),
+            ({"correlation": Blocks(31)}, "at most the 30 observations; got 31"),
+        )),
+        *(("filter", FILTERED | wrong, said) for wrong, said in (
+            ({"n": -3}, "n must be at least 1"), ({"n": 1.5}, "n must be an int"),
+            ({"threshold": -1}, "threshold must be 0"), ({"resampler": 3}, "must be a scheme"),
+            ({"proposal": 3}, "proposal must be Bootstrap"),
+        )),
+        *(("sample", SAMPLED | wrong, said) for wrong, said in (
+            ({"ess": 0}, "ess must be positive"), ({"ess": "2000"}, "ess must be a positive"),
+            ({"evidence_error": -1.0}, "evidence_error must be positive"),
+            ({"max_evaluations": 0}, "max_evaluations must be at least 1"),
+            ({"n": 9}, "at least 10 points"), ({"n": "9"}, "n must be an int"),
+            ({"path": 0.5}, "path must be a Temperature"),
+        )),
         ("sample", {"target": bell}, "needs a prior"),
         ("sample", {"target": 1, "prior": {}}, "must be callable"),
         ("function", {"function": 1}, "must be callable"),
         ("function", {"function": bell, "mu": 1, "sb": 2}, "did you mean 'sd'"),
         ("function", {"function": bell, "mu": 1, "sd": 2, "data": "flow"}, "no argument `data`"),
     ],
-)
+)  # fmt: skip
 def test_options_that_cannot_work(kind, options, said):
     with pytest.raises((ValueError, TypeError), match=said):
         Study(
             tasks=Grid(kind=kind, options=options),
             data={"flow": FLOW, "two": np.ones((5, 2))},
         )
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("fit", FITTED), ("filter", FILTERED), ("sample", SAMPLED)]
+)
+def test_options_that_can_work(kind, options):
+    few = {"fit": {"tune": 0, "evidence_draws": 0, "threshold": 0.0}, "filter": {"threshold": 2}}
+    for more in ({}, few.get(kind, {"n": 10, "ess": 5})):
+        assert len(Study(tasks=Grid(kind=kind, options=options | more), data={"flow": FLOW})) == 1
+
+
+def test_filter_has_no_evaluations_to_limit():
+    grid = Grid(kind="filter", options=FILTERED, limits=Limits(evaluations=100))
+    with pytest.raises(ValueError, match="counts no evaluations, so that the limit of 100"):
+        Study(tasks=grid, data={"flow": FLOW})
 
 
 def test_fit_beyond_its_limit_of_evaluations():
