@@ -105,7 +105,11 @@ def _tables(path: Path, said: Mapping[str, Any], key: str) -> dict[str, Any]:
     return tables
 
 
-_WORDS = {str: "text", dict: "a table { key = value, ... }", list: "a list [value, ...]"}
+_WORDS: dict[type, str] = {
+    str: "text",
+    dict: "a table { key = value, ... }",
+    list: "a list [value, ...]",
+}
 
 
 def _must_be(kind: type, key: str, value: Any) -> None:

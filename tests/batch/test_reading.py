@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import textwrap
 
 import numpy as np
@@ -115,6 +117,43 @@ def test_the_same_file_gives_the_same_tasks(folder):
     differs = [a.index for a, b in zip(one, third, strict=True) if a.fingerprint != b.fingerprint]
     wide = [t.index for t in one if t.labels.get("model") == "wide"]
     assert differs == wide
+
+
+@pytest.mark.parametrize("where", ["targets.py", "parts.py"])
+@pytest.mark.parametrize("use", ["Base.size", "Child().size", "held.size", "Child.of()"])
+def test_class_that_a_function_uses_is_part_of_its_task(folder, monkeypatch, where, use):
+    """The class may stand in another file, be the base of one, or that of a global object."""
+    text = """
+        [[task]]
+        kind = "function"
+        over = { x = [1, 2], function = ["targets.py:measure", "targets.py:double"] }
+        """
+    classes = (
+        "class Base:\n    size = 1\n\nclass Child(Base):\n    @classmethod\n"
+        "    def of(cls):\n        return Base.size\n\nheld = Child()\n"
+    )
+    function = (
+        f"\ndef inner():\n    return (lambda: {use})()\n\ndef measure(x):\n    return inner()\n"
+    )
+
+    def prints(classes):
+        for name in ("parts", "aisle_study_parts"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        if where == "targets.py":
+            (folder / where).write_text(TARGETS + classes + function)
+        else:
+            (folder / where).write_text(classes)
+            (folder / "targets.py").write_text(
+                f"# {len(classes)}\nfrom parts import *{TARGETS}{function}"
+            )
+        return [task.fingerprint for task in read(folder, text)]
+
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    before, same, after = prints(classes), prints(classes), prints(classes.replace("1", "55"))
+    assert before == same
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False, True] * 2
 
 
 def test_functions_beside_the_study_reach_processes(folder):
