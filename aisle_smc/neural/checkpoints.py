@@ -33,15 +33,26 @@ class RandomStates:
     cpu: Tensor
     cuda: tuple[Tensor, ...]
     order: Mapping[str, Any]
+    data: tuple[Tensor, ...]
 
     @classmethod
-    def of(cls, order: np.random.Generator, device: torch.device) -> RandomStates:
-        """Read the states of torch and of the generator that orders the data."""
-        cuda = (torch.cuda.get_rng_state(device),) if device.type == "cuda" else ()
-        return cls(cpu=torch.get_rng_state(), cuda=cuda, order=order.bit_generator.state)
+    def of(
+        cls, order: np.random.Generator, device: torch.device, data: Sequence[torch.Generator]
+    ) -> RandomStates:
+        """Read the states of torch, of the generator that orders rows, and of the data's own."""
+        return cls(
+            cpu=torch.get_rng_state(),
+            cuda=(torch.cuda.get_rng_state(device),) if device.type == "cuda" else (),
+            order=order.bit_generator.state,
+            data=tuple(each.get_state() for each in data),
+        )
 
-    def restore(self, order: np.random.Generator, device: torch.device) -> None:
+    def restore(
+        self, order: np.random.Generator, device: torch.device, data: Sequence[torch.Generator]
+    ) -> None:
         """Put the states back."""
+        for each, state in zip(data, self.data, strict=True):
+            each.set_state(state)
         torch.set_rng_state(self.cpu)
         for state in self.cuda if device.type == "cuda" else ():
             torch.cuda.set_rng_state(state, device)

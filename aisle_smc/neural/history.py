@@ -35,7 +35,7 @@ class StepNumbers:
         The epoch it belongs to, from 0.
     bound : float
         Mean log-evidence by K particles, in nats a datapoint; datapoints without any weight are
-        left out.
+        left out, and it is NaN if that is all of them.
     ess : float
         Mean effective sample size as a share of K.
     khat : float
@@ -66,7 +66,7 @@ class Epoch:
     steps : int
         Steps from the start of the training to the end of this epoch.
     bound, ess, khat, largest, degenerate : float
-        Means over its steps, as in :class:`StepNumbers`.
+        Means over its steps, as in :class:`StepNumbers`; steps without any weight have no bound.
     held_out : float
         Mean log-evidence of the held-out data after it; NaN if there are none.
     regime : str
@@ -132,11 +132,12 @@ class History:
         part = {name: np.array(column[first:]) for name, column in self._columns.items()}
         regimes = np.bincount(part["regime"].astype(int), minlength=len(REGIMES))
         means = {
-            name: float(part[name].mean())
-            for name in ("bound", "ess", "khat", "largest", "degenerate")
+            name: float(part[name].mean()) for name in ("ess", "khat", "largest", "degenerate")
         }
+        known = part["bound"][~np.isnan(part["bound"])]
         epoch = Epoch(
             steps=len(self),
+            bound=float(known.mean()) if known.size else math.nan,
             held_out=held_out,
             regime=REGIMES[int(regimes.argmax())],
             seconds=seconds,
@@ -201,11 +202,13 @@ class History:
         if not self.epochs:
             return lines[0]
         shows_held_out = self.best is not None
+        shows_degenerate = any(epoch.degenerate > 0.0 for epoch in self.epochs)
         shows_regime = any(epoch.regime != Regime.RAW for epoch in self.epochs)
         lines.append(
             "  epoch   steps      bound"
             + ("   held out" if shows_held_out else "")
             + "   ESS/K   k-hat"
+            + ("   without weight" if shows_degenerate else "")
             + ("   regime" if shows_regime else "")
         )
         chosen = np.unique(
@@ -218,6 +221,7 @@ class History:
                 + (f" {epoch.held_out:10.3f}" if shows_held_out else "")
                 + f" {epoch.ess:7.2f} "
                 + (f"{epoch.khat:7.2f}" if math.isfinite(epoch.khat) else "      -")
+                + (f" {epoch.degenerate:16.1%}" if shows_degenerate else "")
                 + (f"   {epoch.regime}" if shows_regime else "")
             )
         return "\n".join(lines)

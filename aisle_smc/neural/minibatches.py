@@ -33,6 +33,11 @@ class Minibatches(Protocol):
         """Minibatches in an epoch, where that is known."""
         ...
 
+    @property
+    def generators(self) -> tuple[torch.Generator, ...]:
+        """The generators of its own that it draws from, other than torch's global ones."""
+        ...
+
     def epoch(self, rng: np.random.Generator) -> Iterator[Any]:
         """Go through the data once; `rng` orders them."""
         ...
@@ -44,6 +49,7 @@ class _None:
 
     made_of: str = "no data"
     length: int | None = STEPS_WITHOUT_DATA
+    generators: tuple[torch.Generator, ...] = ()
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Any]:
         yield from [None] * STEPS_WITHOUT_DATA
@@ -57,6 +63,7 @@ class _Rows:
     count: int
     batch: int
     shuffle: bool
+    generators: tuple[torch.Generator, ...] = ()
 
     @property
     def made_of(self) -> str:
@@ -81,7 +88,8 @@ class _Iterated:
 
     @property
     def made_of(self) -> str:
-        return f"minibatches of a {type(self.items).__name__}"
+        kind = type(self.items).__name__
+        return f"minibatches of a {kind} (generators of its own: {len(self.generators)})"
 
     @property
     def length(self) -> int | None:
@@ -89,6 +97,15 @@ class _Iterated:
             return len(self.items)  # type: ignore[arg-type]
         except TypeError:
             return None
+
+    @property
+    def generators(self) -> tuple[torch.Generator, ...]:
+        batches = getattr(self.items, "batch_sampler", None)
+        loader_and_batches = (self.items, batches)
+        samplers = (getattr(each, "sampler", None) for each in loader_and_batches)
+        owners = (*loader_and_batches, *samplers)
+        found = [getattr(owner, "generator", None) for owner in owners]
+        return tuple({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Any]:
         for x in self.items:

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FunctionType
@@ -21,7 +21,7 @@ from aisle_smc import checkpoint
 from aisle_smc.neural.annealing import Schedule
 from aisle_smc.neural.ascent import LogJoint
 from aisle_smc.neural.checkpoints import Learner, RandomStates
-from aisle_smc.neural.controller import FEWEST, Control
+from aisle_smc.neural.controller import FEWEST, Control, TrainingStuck
 from aisle_smc.neural.evaluation import evaluate
 from aisle_smc.neural.history import REGIMES, Epoch, History, StepNumbers, counted
 from aisle_smc.neural.minibatches import Minibatches, minibatches, moved
@@ -112,9 +112,8 @@ class Run:
         """Train, and say why it ended."""
         self._began = self._saved = time.monotonic()
         self._pause = SECONDS_BETWEEN_SAVES
-        device = self.learner.device
         self._order = np.random.default_rng(int(torch.randint(2**62, (1,))))
-        self._epoch_start = RandomStates.of(self._order, device)
+        self._epoch_start = self._random()
         if self.file is not None and self.file.exists():
             self._load(self.file)
         elif self.file is not None:
@@ -177,16 +176,15 @@ class Run:
 
     def _items(self) -> Iterator[Any]:
         """Go through what is left of the epoch."""
-        device = self.learner.device
-        now = RandomStates.of(self._order, device)
+        now = self._random()
         if self.index:
             # What the data drew for the minibatches before is drawn again, and left.
-            self._epoch_start.restore(self._order, device)
+            self._epoch_start.restore(*self._generators)
         items = self.source.epoch(self._order)
         for _ in range(self.index):
             next(items)
         if self.index:
-            now.restore(self._order, device)
+            now.restore(*self._generators)
         return items
 
     def _step(self, x: Any) -> tuple[Step, StepNumbers]:
@@ -247,7 +245,13 @@ class Run:
             self.best = self.learner.values()
         self.epoch += 1
         self.index = 0
-        self._epoch_start = RandomStates.of(self._order, self.learner.device)
+        self._epoch_start = self._random()
+        if ended.degenerate == 1.0:
+            raise TrainingStuck(
+                f"in epoch {self.epoch} no draw for any datapoint had a positive target density, "
+                "and nothing was learnt; start from a proposal inside the target's support, or "
+                "from a wider one, or check that log_joint is finite where it should be"
+            )
         return ended
 
     def _moment(self, step: Step, numbers: StepNumbers, epoch: Epoch | None) -> Moment:
@@ -287,9 +291,19 @@ class Run:
         regime = "" if numbers.regime == 0 else f", {REGIMES[numbers.regime]}"
         ess = numbers.ess * self.particles
         said = f"bound {numbers.bound:.2f}, ESS {ess:.1f} of {self.particles}{khat}{regime}"
+        if numbers.degenerate > 0.0:
+            said += f", {numbers.degenerate:.1%} of the datapoints without weight"
         if self.history.epochs and not math.isnan(self.history.epochs[-1].held_out):
             said += f", held out {self.history.epochs[-1].held_out:.2f}"
         return said
+
+    @property
+    def _generators(self) -> tuple[np.random.Generator, torch.device, Sequence[torch.Generator]]:
+        held_out = minibatches(self.held_out, batch=self.batch).generators
+        return self._order, self.learner.device, (*self.source.generators, *held_out)
+
+    def _random(self) -> RandomStates:
+        return RandomStates.of(*self._generators)
 
     def _elapsed(self) -> float:
         return self._before + time.monotonic() - self._began
@@ -312,7 +326,7 @@ class Run:
         return {
             "made_of": self._made_of(),
             "learner": self.learner.state(),
-            "random": RandomStates.of(self._order, self.learner.device),
+            "random": self._random(),
             "epoch_start": self._epoch_start,
             "position": (self.epoch, self.index),
             "control": None if self.control is None else self.control.memory,
@@ -331,7 +345,7 @@ class Run:
             self.control = replace(self.control, **state["control"])
         self.seconds = self._before = state["seconds"]
         self._epoch_start = state["epoch_start"]
-        state["random"].restore(self._order, self.learner.device)
+        state["random"].restore(*self._generators)
 
     def _save(self) -> None:
         """Write the checkpoint; a disk that is full does not end the training."""

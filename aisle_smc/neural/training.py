@@ -127,7 +127,8 @@ def fit(
         Checkpoint. Written every few seconds and at the end; if it exists, training goes on from
         it, to the same bits (on a CPU) as a run that was never stopped. It holds the parameters,
         the optimisers, the random states, the position in the data, the controller and the
-        history.
+        history. Random states are those of torch and of the generators of a DataLoader and its
+        samplers; an iterable that draws from elsewhere does not go on to the same bits.
     stateful : mapping, optional
         What the file should hold beside that, by name: schedulers of the learning rate, and
         modules with buffers that `log_joint` uses but is no method of.
@@ -150,7 +151,7 @@ def fit(
         :func:`~aisle_smc.neural.surrogates.surrogate`; and if no parameter gets a gradient, or
         one gets some that is not finite: the step is then not made.
     TrainingStuck
-        By the controller.
+        By the controller, or if no draw of a whole epoch had a positive target density.
     KeyboardInterrupt
         When interrupted, after the step under way and the checkpoint; the message says how to go
         on. A second interrupt does not wait.

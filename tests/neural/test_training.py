@@ -20,6 +20,7 @@ torch = pytest.importorskip("torch")
 
 from torch import distributions as D  # noqa: E402
 from torch import nn  # noqa: E402
+from torch.utils import data  # noqa: E402
 
 from aisle_smc import checkpoint  # noqa: E402
 from aisle_smc.neural import (  # noqa: E402
@@ -27,6 +28,7 @@ from aisle_smc.neural import (  # noqa: E402
     CategoricalProposal,
     Controller,
     GaussianProposal,
+    TrainingStuck,
     estimator,
     evaluate,
     fit,
@@ -179,6 +181,19 @@ class Noisy(nn.Module):
         return prior - 0.5 * (self.norm(x) - self.net(z)).square().sum(-1)
 
 
+def loader(kind, x):
+    """A DataLoader that is shuffled by torch's state, by a generator, or by a sampler's."""
+    generator = torch.Generator().manual_seed(3)
+    if kind == "loader":
+        return data.DataLoader(x, 12, shuffle=True)
+    if kind == "loader, generator":
+        return data.DataLoader(x, 12, shuffle=True, generator=generator)
+    sampler = data.RandomSampler(x, generator=generator)
+    if kind == "loader, sampler":
+        return data.DataLoader(x, 12, sampler=sampler)
+    return data.DataLoader(x, batch_sampler=data.BatchSampler(sampler, 12, drop_last=False))
+
+
 class Setting:
     """A training with two optimisers, a schedule, annealing, a controller and held-out data."""
 
@@ -193,7 +208,9 @@ class Setting:
         self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimisers[0], 3, 0.7)
         x = torch.randn(50, 3)
         self.held_out = torch.randn(20, 3)
-        self.data = x if kind == "rows" else torch.utils.data.DataLoader(x, 12, shuffle=True)
+        if kind == "loader, generator":
+            self.held_out = loader(kind, self.held_out)
+        self.data = x if kind == "rows" else loader(kind, x)
 
     def fit(self, *, steps=23, file=None, callbacks=(), seed=7, **options):
         return fit(
@@ -254,7 +271,9 @@ def stopping(at):
     return lambda moment: moment.steps in at
 
 
-@pytest.mark.parametrize("kind", ["rows", "loader"])
+@pytest.mark.parametrize(
+    "kind", ["rows", "loader", "loader, generator", "loader, sampler", "loader, batch sampler"]
+)
 @pytest.mark.parametrize("stops", [(1,), (5, 6), (4, 10, 20)], ids=str)
 def test_a_training_in_parts_is_the_one_in_one_piece(kind, stops, tmp_path):
     # 50 rows in minibatches of 12 are five steps an epoch: stops within and between epochs.
@@ -510,6 +529,40 @@ def test_datapoints_without_weight_are_counted_and_teach_nothing():
     found = fit(log_joint, proposal, x, optimiser=optimiser, steps=1, progress=False)
     assert found.history.steps["degenerate"][0] == 0.5
     assert math.isfinite(found.history.steps["bound"][0])
+
+
+def without_weight(x, *, epochs, **options):
+    """Train where datapoints with negative data are impossible; one datapoint a step."""
+    model, proposal = Conjugate(), linear()
+    return fit(
+        lambda z, x: torch.where(x[:, 0] > 0.0, model(z, x), -math.inf),
+        proposal,
+        list(x.split(1)),
+        optimiser=torch.optim.SGD(proposal.parameters(), lr=0.01),
+        epochs=epochs,
+        **options,
+    )
+
+
+def test_steps_without_weight_do_not_hide_the_bound_of_the_others(capsys):
+    x = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [2.0, 0.0], [-2.0, 0.0]])
+    history = without_weight(x, epochs=2).history
+    bounds = history.steps["bound"]
+    assert np.isnan(bounds).tolist() == [False, True] * 4
+    assert history.epochs[0].bound == pytest.approx((bounds[0] + bounds[2]) / 2, rel=1e-12)
+    assert [epoch.degenerate for epoch in history.epochs] == [0.5, 0.5]
+    lines = repr(history).splitlines()
+    assert lines[1].endswith("without weight")
+    assert lines[2].endswith("50.0%")
+    assert "100.0% of the datapoints without weight" in capsys.readouterr().err
+    assert "without" not in repr(simple(epochs=1)[2])
+    assert len(history.plot().axes) == 3
+
+
+def test_an_epoch_without_any_weight_is_an_error():
+    x = torch.tensor([[-1.0, 0.0], [-2.0, 0.0]])
+    with pytest.raises(TrainingStuck, match="in epoch 1 no draw for any datapoint had a positive"):
+        without_weight(x, epochs=3, progress=False)
 
 
 def test_a_log_has_a_line_at_the_end_and_a_terminal_a_bar(capsys, monkeypatch):
