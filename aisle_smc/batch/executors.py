@@ -193,12 +193,27 @@ class Processes:
 
 @dataclass(slots=True)
 class Threads:
-    """Threads of this process, for tasks that let go of Python's lock."""
+    """Threads of this process, for tasks that let go of Python's lock.
+
+    While there are any, every BLAS of this process has one thread, as it has in processes.
+
+    Raises
+    ------
+    ImportError
+        If threadpoolctl is not installed.
+    """
 
     session: Session
     workers: int
     _pool: ThreadPoolExecutor | None = field(default=None, init=False)
+    _alone: Any = field(default=None, init=False)
     _busy: dict[Future[Report], Sequence[int]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        # SciPy has a BLAS of its own; loaded later it would escape.
+        import scipy.linalg  # noqa: F401
+
+        self._alone = _one_thread()
 
     @property
     def room(self) -> int:
@@ -208,7 +223,10 @@ class Threads:
     def submit(self, indices: Sequence[int]) -> None:
         """Give a chunk to a thread."""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="study")
+            # OpenMP keeps a limit for each thread, OpenBLAS one for all.
+            self._pool = ThreadPoolExecutor(
+                self.workers, thread_name_prefix="study", initializer=_one_thread
+            )
         self._busy[self._pool.submit(self.session.run, indices)] = indices
 
     def collect(self, timeout: float) -> list[Ended]:
@@ -224,6 +242,18 @@ class Threads:
         """Wait for the threads, which nothing can end."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+        self._alone.restore_original_limits()
+
+
+def _one_thread() -> Any:
+    """Give every BLAS one thread, and return what takes that back."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        raise ImportError(
+            f"threads need threadpoolctl ({error}): pip install 'aisle-smc[batch]'"
+        ) from None
+    return threadpool_limits(1)
 
 
 def _reason(error: BaseException) -> str:

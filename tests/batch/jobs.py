@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import threadpoolctl
 
 
 def draw(x, rng):
@@ -82,6 +83,18 @@ def chain(x, rng, data):
     a = rng.standard_normal((150, 150))
     b = np.linalg.solve(a @ a.T + np.eye(150), data[:150])
     return {"norm": float(np.linalg.norm(b)), "vector": b}
+
+
+def blas_threads():
+    """How many threads each BLAS of this process has, as it is seen from this thread."""
+    found = threadpoolctl.threadpool_info()
+    return {each["num_threads"] for each in found if each["user_api"] == "blas"}
+
+
+def product(x, rng):
+    """A sum over a product of matrices, and how many threads made it."""
+    a = rng.standard_normal((300, 300))
+    return {"sum": float((a @ a.T).sum()).hex(), "threads": max(blas_threads())}
 
 
 def where(data):

@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from aisle_smc.batch import Grid, Limits, Study, status
 from aisle_smc.batch.chunks import Chunks
@@ -59,6 +60,24 @@ def test_same_bits_from_dask(bits, tmp_path):
 def test_another_seed_gives_other_bits(bits, tmp_path):
     result = study(seed=8).run(2, "threads", folder=tmp_path, progress=False)
     assert not set(bits_of(result).values()) & set(bits.values())
+
+
+def test_same_bits_from_threads_where_a_blas_has_several(tmp_path):
+    """A product of matrices has one thread in both; what it had before it has again."""
+    made = Study(
+        tasks=Grid(kind="function", options={"function": jobs.product}, over={"x": range(4)}),
+        seed=3,
+    )
+    with threadpool_limits(2, user_api="blas"):
+        assert jobs.blas_threads() == {2}
+        runs = [
+            dict(made.run(2, executor, folder=tmp_path / executor, progress=False).values())
+            for executor in ("threads", "processes")
+        ]
+        assert jobs.blas_threads() == {2}
+    assert runs[0] == runs[1]
+    assert {value["threads"] for value in runs[0].values()} == {1}
+    assert len({value["sum"] for value in runs[0].values()}) == 4
 
 
 def test_data_is_mapped_and_not_copied(tmp_path):

@@ -10,7 +10,7 @@ import numba
 import pytest
 from scipy.stats import norm
 
-from aisle_smc.batch import Grid, Limits, Study, kinds, worker
+from aisle_smc.batch import Grid, Study, kinds, worker
 from aisle_smc.batch.files import FolderFiles
 from aisle_smc.batch.outcome import Outcome
 from aisle_smc.batch.worker import Session
