@@ -119,10 +119,13 @@ def study_pictures(folder: str | os.PathLike[str]) -> list[Picture]:
 def _lead(rows: Rows, seen: Glance) -> str:
     parts = []
     for kind, tasks in Counter(row["kind"] for row in rows).items():
-        places = {column_of(row) for row in rows if row["kind"] == kind}
-        models, sets = len({m for m, _ in places}), len({s for _, s in places})
-        replicates = round(tasks / max(len(places), 1))
-        text = f"{count(tasks, kind)}: {count(models, 'model')} on {count(sets, 'data set')}"
+        of_kind = [row for row in rows if row["kind"] == kind]
+        replicates = len({row["labels"].get("replicate", 0) for row in of_kind})
+        text = count(tasks, f"{kind} task" if kind in {"function", "sample"} else kind)
+        if any("model" in row["labels"] for row in of_kind):
+            places = {column_of(row) for row in of_kind}
+            models, sets = len({m for m, _ in places}), len({s for _, s in places})
+            text += f": {count(models, 'model')} on {count(sets, 'data set')}"
         parts.append(text + (f", {replicates} times each" if replicates > 1 else ""))
     text = "; ".join(parts) + "."
     if seen.status.summary.pending:

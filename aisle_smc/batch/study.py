@@ -18,6 +18,7 @@ from aisle_smc.batch.grid import Cell, Grid
 from aisle_smc.batch.identity import identity
 from aisle_smc.batch.kinds import kind_of, preparation
 from aisle_smc.batch.limits import Limits
+from aisle_smc.batch.origin import Origin, claim
 from aisle_smc.batch.reading import check_name, read_study
 from aisle_smc.batch.result import StudyResult
 from aisle_smc.batch.store import Store
@@ -50,6 +51,11 @@ class Study:
     name : str
         For the folder, tables and pages; without slashes.
 
+    Attributes
+    ----------
+    origin : Origin or None
+        The file that the study was read from.
+
     Raises
     ------
     TypeError, ValueError
@@ -76,6 +82,7 @@ class Study:
     replicates: int = 1
     limits: Limits = field(default_factory=Limits)
     name: str = "study"
+    origin: Origin | None = field(default=None, init=False, repr=False)
     _digests: dict[Any, str] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -109,12 +116,14 @@ class Study:
         ValueError
             For a mistake in the file; the table and the nearest known key are named.
         """
-        return cls(**read_study(path))
+        study = cls(**read_study(path))
+        object.__setattr__(study, "origin", Origin.of(path))
+        return study
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unchecked, (
             self.tasks, dict(self.data), self.seed, self.replicates, self.limits, self.name,
-            self._digests,
+            self.origin, self._digests,
         )  # fmt: skip
 
     def __repr__(self) -> str:
@@ -229,7 +238,8 @@ class Study:
         Raises
         ------
         ValueError, TypeError
-            For what cannot work, before the first task runs.
+            For what cannot work, before the first task runs; for a folder that holds the study
+            of another file.
         AisleError
             If another process runs the study, the disk is full, or the cluster is gone; what is
             done is kept.
@@ -245,6 +255,7 @@ class Study:
         if workers is not None:
             check_count("workers", workers)
         store = Store.create(self.name if folder is None else folder, results)
+        claim(store, self.origin)
         drive(
             self,
             store,
@@ -312,6 +323,7 @@ def _unchecked(
     replicates: int,
     limits: Limits,
     name: str,
+    origin: Origin | None,
     digests: dict[Any, str],
 ) -> Study:
     """Return a study that was checked, and its values known, where it was made."""
@@ -323,6 +335,7 @@ def _unchecked(
         ("replicates", replicates),
         ("limits", limits),
         ("name", name),
+        ("origin", origin),
         ("_digests", digests),
     ):
         object.__setattr__(study, field_name, value)

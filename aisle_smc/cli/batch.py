@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aisle_smc.arguments import check_count
 from aisle_smc.batch.glance import FaultKind, Glance, glance, told
+from aisle_smc.batch.origin import claim
 from aisle_smc.batch.store import Store
 from aisle_smc.batch.study import Study
 from aisle_smc.cli.standing import can_redraw, live
@@ -29,7 +30,7 @@ def batch(options: argparse.Namespace, out: Terminal, err: Terminal, command: st
     again = command.replace(" --retry-failed", "")
     out.heading(f"{study.name}: {_content(study)}, kept in {folder}")
     store = Store.create(folder, options.results)
-    store.note(name=study.name, command=again)
+    claim(store, study.origin, name=study.name, command=again)
     started = time.perf_counter()
     redrawn = can_redraw(err)
     try:

@@ -17,7 +17,9 @@ import pytest
 
 from aisle_smc.batch import Grid, Store, Study, status
 from aisle_smc.batch.glance import fault_kinds, glance
+from aisle_smc.batch.lock import locked
 from aisle_smc.batch.record import Record
+from aisle_smc.batch.store import LOCK
 from aisle_smc.cli import main, standing
 from aisle_smc.cli.batch import say_faults
 from aisle_smc.cli.standing import can_redraw, live, watch
@@ -150,6 +152,41 @@ def test_ctrl_c_says_how_to_go_on(place):
     assert f"Stopped. {kept.done} of 74 tasks are done and kept in few." in err
     assert "study.toml --executor threads --workers 1\n" in err
     assert "--retry-failed" not in err
+
+
+def test_two_files_of_one_name_do_not_share_a_folder(done, capsys):
+    again = ["batch", "other/study.toml", "--executor", "threads"]
+    (done / "other").mkdir()
+    (done / "other" / "work.py").write_text(WORK)
+    (done / "other" / "study.toml").write_text(STUDY)  # the same content: a copy goes on
+    out = said(capsys, *again, code=1)
+    assert "4 of 6 tasks done" in out.out
+    (done / "other" / "study.toml").write_text(STUDY.replace("1, 2, 3", "1, 2"))
+    said(capsys, *again)  # the file that was last run here, edited
+    facts = Store.open("few").fact("origin"), glance("few").command
+    out = said(capsys, "batch", "study.toml", code=2)
+    assert "holds the study of another file" in out.err
+    assert str(done / "other" / "study.toml") in "".join(out.err.split("\n"))
+    assert (Store.open("few").fact("origin"), glance("few").command) == facts
+    said(capsys, "batch", "study.toml", "--executor", "threads", "--folder", "mine", code=1)
+    (done / "other" / "study.toml").unlink()  # a file that has moved is no other one
+    said(capsys, "batch", "study.toml", "--executor", "threads", code=1)
+
+
+def test_python_run_of_a_file_is_compared_too(done):
+    (done / "other.toml").write_text(STUDY.replace("1, 2, 3", "1, 2"))
+    with pytest.raises(ValueError, match="holds the study of another file"):
+        Study.from_toml("other.toml").run(1, "threads", progress=False)
+
+
+def test_refused_second_driver_leaves_the_facts_of_the_first(done, capsys):
+    before = glance("few").command
+    with locked(done / "few" / LOCK):
+        out = said(capsys, "batch", "study.toml", "--executor", "processes", code=2)
+    assert "is being run by" in out.err
+    assert glance("few").command == before
+    said(capsys, "batch", "study.toml", "--executor", "processes", code=1)
+    assert glance("few").command != before
 
 
 @pytest.mark.parametrize(

@@ -310,11 +310,12 @@ def test_page_of_tasks_without_an_evidence(tmp_path):
 
 def test_page_of_a_study_that_has_not_begun(tmp_path):
     study = Study(
-        tasks=Grid(kind="function", options={"function": jobs.square}, over={"x": range(3)})
+        tasks=Grid(kind="function", options={"function": jobs.square}, over={"x": range(3)}),
+        replicates=2,
     )
     Store.create(tmp_path).enrol(list(study))
     words = Page(study_page(tmp_path)).words
-    assert "3 tasks still to do when this was written" in words
+    assert "6 function tasks, 2 times each. 6 tasks still to do when this was written" in words
 
 
 def test_page_of_very_many_data_sets_is_cut(tmp_path):
