@@ -35,7 +35,7 @@ from aisle_smc.errors import AisleError
 from aisle_smc.neural import coefficients as c
 from aisle_smc.neural.ascent import LogJoint
 from aisle_smc.neural.defensive import DefensiveMixture
-from aisle_smc.neural.estimators import estimator as named
+from aisle_smc.neural.estimators import resolved
 from aisle_smc.neural.formulas import Estimator, Formula
 from aisle_smc.neural.offpolicy import off_policy
 from aisle_smc.neural.paths import conditioned, replay
@@ -254,7 +254,7 @@ class Control:
         TypeError, ValueError
             As there, and if safe draws cannot be used with the estimator or the proposal.
         """
-        chosen = named(estimator) if isinstance(estimator, str) else estimator
+        chosen = resolved(estimator)
         if particles < FEWEST:
             raise ValueError(
                 f"a controller needs k-hat, and k-hat at least {FEWEST} particles; got {particles}"

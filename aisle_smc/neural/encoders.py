@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -151,6 +152,11 @@ def encoded(encoder: nn.Module, x: Tensor | None, width: int) -> Tensor:
         raise TypeError(
             "this proposal is amortised and needs data; call it with x, shape (N, ...), one "
             "datapoint along the first axis"
+        )
+    if isinstance(x, np.ndarray):
+        raise TypeError(
+            f"x must be a tensor; got an array of shape {x.shape} and {x.dtype}; pass "
+            "torch.as_tensor(x), of the networks' dtype"
         )
     features = encoder(x)
     if not isinstance(features, Tensor) or features.ndim == 0 or features.shape[-1] != width:

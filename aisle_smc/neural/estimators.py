@@ -25,6 +25,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
+from numbers import Real
 from types import MappingProxyType
 
 from aisle_smc.arguments import check_count
@@ -50,6 +51,7 @@ __all__ = [
     "Single",
     "estimator",
     "grouped",
+    "resolved",
 ]
 
 
@@ -95,6 +97,19 @@ def estimator(name: str, **parameters: object) -> Formula:
         takes = f"the parameters {', '.join(known)}" if known else "no parameters"
         raise TypeError(f"{key!r} takes {takes}; {error}") from None
     return make(key, **parameters)
+
+
+def resolved(given: str | Estimator) -> Estimator:
+    """Return the estimator of a name, or the given one; raise if it is neither."""
+    if isinstance(given, str):
+        return estimator(given)
+    if not hasattr(given, "rows"):
+        hint = "; a divergence goes by estimator('aisle-f', divergence=...)"
+        raise TypeError(
+            "estimator must be a name of ESTIMATORS or a value returned by estimator(name, ...); "
+            f"got {given!r}" + (hint if hasattr(given, "finite_at_zero") else "")
+        )
+    return given
 
 
 @cache
@@ -149,6 +164,7 @@ def _aisle_score(divergence: Divergence) -> Callable[..., Formula]:
 
 
 def _aisle_f(name: str, divergence: Divergence) -> Formula:
+    _check_divergence(divergence)
     return Formula(
         name=name,
         rule=c.divergence_path,
@@ -159,6 +175,9 @@ def _aisle_f(name: str, divergence: Divergence) -> Formula:
 
 
 def _aisle_f_score(name: str, divergence: Divergence, baseline: bool = True) -> Formula:
+    _check_divergence(divergence)
+    if not isinstance(baseline, bool):
+        raise TypeError(f"baseline must be True or False; got {baseline!r}")
     silent = baseline or isinstance(divergence, ExclusiveKL)
     return Formula(
         name=name,
@@ -170,14 +189,17 @@ def _aisle_f_score(name: str, divergence: Divergence, baseline: bool = True) -> 
 
 
 def _aisle_alpha(name: str, order: float) -> Formula:
+    _check_real("order", order)
     return _aisle_f(name, divergence=Alpha(order=order))
 
 
 def _aisle_alpha_score(name: str, order: float, baseline: bool = True) -> Formula:
+    _check_real("order", order)
     return _aisle_f_score(name, divergence=Alpha(order=order), baseline=baseline)
 
 
 def _aisle_alpha_score_dreg(name: str, order: float) -> Formula:
+    _check_real("order", order)
     divergence = Alpha(order=order)
     return Formula(
         name=name,
@@ -190,12 +212,14 @@ def _aisle_alpha_score_dreg(name: str, order: float) -> Formula:
 
 
 def _tail_adaptive(name: str, power: float = -1.0) -> Formula:
+    _check_real("power", power)
     return _aisle_f(name, divergence=TailAdaptive(power=power))
 
 
 def _dreg(name: str, t: float = 0.9) -> Formula:
     _check_share("t", t)
-    return _fixed(c.dreg, path=True, t=t)(name)
+    single = Single.ZERO if t == 1.0 else Single.MEANINGFUL
+    return _fixed(c.dreg, path=True, single=single, t=t)(name)
 
 
 def _vr(name: str, alpha: float) -> Formula:
@@ -256,17 +280,30 @@ def _ciwae(name: str, beta: float) -> Formula:
     return _fixed(c.ciwae, path=True, score=True, beta=beta)(name)
 
 
+def _check_divergence(value: Divergence) -> None:
+    if isinstance(value, type) or not hasattr(value, "finite_at_zero"):
+        raise TypeError(f"divergence must be a value such as KL() or ChiSquare(); got {value!r}")
+
+
+def _check_real(what: str, value: float) -> None:
+    if not isinstance(value, Real):
+        raise TypeError(f"{what} must be a number; got {value!r}")
+
+
 def _check_share(what: str, value: float) -> None:
+    _check_real(what, value)
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{what} must be in [0, 1]; got {value!r}")
 
 
 def _check_finite(what: str, value: float) -> None:
+    _check_real(what, value)
     if not math.isfinite(value):
         raise ValueError(f"{what} must be a finite number, such as 0.5; got {value!r}")
 
 
 def _check_above_one(n: float) -> None:
+    _check_real("n", n)
     if not 1.0 < n < math.inf:
         raise ValueError(f"n must be above 1, a power of the weights such as 2; got {n!r}")
 

@@ -80,6 +80,8 @@ class Formula:
         ``rule(log_w, **parameters) -> Rows``.
     parameters : tuple of (str, object)
         Names and values of the rule's parameters.
+    groups : int
+        Number of groups of particles that do not see each other; `single` is about such a group.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Formula:
     bounded: bool = False
     single: Single = Single.MEANINGFUL
     auxiliary: int = 0
+    groups: int = 1
 
     def rows(self, log_w: Tensor) -> Rows:
         """Compute the coefficients.
@@ -163,6 +166,7 @@ def grouped(base: Estimator, *, groups: int) -> Formula:
         coupled=base.coupled,
         bounded=base.bounded,
         single=base.single,
+        groups=groups,
     )
 
 

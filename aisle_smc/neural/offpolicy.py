@@ -77,7 +77,8 @@ def off_policy(
     ------
     TypeError, ValueError
         As :func:`~aisle_smc.neural.surrogates.surrogate`; and if not exactly one of `log_weights`
-        and `log_sampler` is given, their shape is wrong, or the proposal cannot be inverted.
+        and `log_sampler` is given, their shape is wrong, the proposal cannot be inverted, or the
+        score form has a single particle.
 
     Notes
     -----
@@ -94,6 +95,12 @@ def off_policy(
         raise ValueError(
             "pass either log_weights, or log_sampler with log_weights=None; got "
             + ("neither" if log_weights is None else "both")
+        )
+    if not path and z.shape[0] == 1:
+        raise ValueError(
+            "the score form with a single particle does not see its weight, which is 1 once "
+            "normalised, and fits the proposal to the sampler; use at least 2 particles, better "
+            "16; draws of the target itself, one for each datapoint, are for sleep(proposal, z, x)"
         )
     chosen = KL() if divergence is None else divergence
     q = conditioned(proposal, x)

@@ -25,7 +25,7 @@ from torch import Tensor
 from aisle_smc.arguments import check_count
 from aisle_smc.divergences import Stabiliser
 from aisle_smc.neural.ascent import Ascent, Form, LogJoint, ascend
-from aisle_smc.neural.estimators import estimator as named
+from aisle_smc.neural.estimators import resolved
 from aisle_smc.neural.formulas import Estimator, Single
 from aisle_smc.neural.paths import conditioned, replay, require_floating, require_paths
 from aisle_smc.neural.rows import Rows
@@ -100,9 +100,8 @@ def surrogate(
     whatever the networks are.
     """
     check_count("particles", particles)
-    chosen = named(estimator) if isinstance(estimator, str) else estimator
-    if particles == 1:
-        _check_single(chosen)
+    chosen = resolved(estimator)
+    _check_single(chosen, particles)
     if stabiliser is not None and chosen.auxiliary:
         raise ValueError(f"{chosen.name!r} has auxiliary draws and takes no stabiliser")
     q = conditioned(proposal, x)
@@ -163,9 +162,8 @@ def markovian(
     with KL(p||q). NeurIPS, algorithm 1.
     """
     check_count("particles", particles)
-    chosen = named(estimator) if isinstance(estimator, str) else estimator
-    if particles == 1:
-        _check_single(chosen)
+    chosen = resolved(estimator)
+    _check_single(chosen, particles)
     q = conditioned(proposal, x)
     shape = torch.Size([particles - 1])
     if chosen.needs_path:
@@ -255,9 +253,11 @@ def _step(
     )
 
 
-def _check_single(chosen: Estimator) -> None:
-    if chosen.single is not Single.MEANINGFUL:
+def _check_single(chosen: Estimator, particles: int) -> None:
+    groups = getattr(chosen, "groups", 1)
+    if particles // groups == 1 and chosen.single is not Single.MEANINGFUL:
+        each = "" if groups == 1 else " in each group"
         raise ValueError(
-            f"{chosen.name!r} with a single particle is {chosen.single.value}; use at least 2 "
-            "particles, better 16, or a path form such as 'aisle-kl'"
+            f"{chosen.name!r} with a single particle{each} is {chosen.single.value}; use at least "
+            f"2 particles{each}, better 16, or a path form such as 'aisle-kl'"
         )

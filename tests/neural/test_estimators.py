@@ -307,6 +307,25 @@ def test_parameters_out_of_range_are_refused(name, parameters, message):
         estimator(name, **parameters)
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("rws", {"baseline": "no"}, "baseline must be True or False; got 'no'"),
+        ("aisle-f", {"divergence": "kl"}, r"divergence must be a value such as KL\(\).* got 'kl'"),
+        ("aisle-f-score", {"divergence": KL}, r"divergence must be a value such as KL\(\)"),
+        ("aisle-alpha", {"order": "x"}, "order must be a number; got 'x'"),
+        ("aisle-alpha-score-dreg", {"order": "x"}, "order must be a number; got 'x'"),
+        ("tail-adaptive", {"power": "x"}, "power must be a number; got 'x'"),
+        ("vr", {"alpha": "x"}, "alpha must be a number; got 'x'"),
+        ("cubo", {"n": "x"}, "n must be a number; got 'x'"),
+        ("dreg", {"t": "x"}, "t must be a number; got 'x'"),
+    ],
+)
+def test_parameters_of_another_kind_are_refused(name, parameters, message):
+    with pytest.raises(TypeError, match=message):
+        estimator(name, **parameters)
+
+
 def test_a_form_without_scores_says_so():
     with pytest.raises(ValueError, match="has path coefficients only"):
         estimator("aisle-f-score", divergence=TailAdaptive()).rows(log_weights())

@@ -306,6 +306,32 @@ def test_a_gradient_without_noise_is_infinite():
 # --- the stream ----------------------------------------------------------------------------------
 
 
+def test_a_direction_is_that_of_the_gradients_before_and_early_ones_are_not_projected():
+    generator = torch.Generator().manual_seed(2)
+    rows = 0.5 + torch.randn(16, 3, generator=generator, dtype=torch.float64)
+    at = torch.zeros(3, dtype=torch.float64)
+    given = iter(rows)
+
+    def replayed(loss, parameters, n):
+        return {"parameters": torch.stack([next(given) for _ in range(n)])}
+
+    found = signal_to_noise(None, at, gradients=replayed, replicates=16, block=1).group()
+
+    def expected(first):
+        ratios = []
+        for i in range(first, 16):
+            direction = torch.nn.functional.normalize(rows[:i].mean(0), dim=0)
+            part = rows[i] @ direction
+            across = torch.linalg.vector_norm(rows[i] - part * direction)
+            ratios.append(float(part.abs() / across))
+        return sum(ratios) / len(ratios)
+
+    # The second half, and the block that ends where it begins.
+    assert found.directional.value == pytest.approx(expected(7), rel=1e-12)
+    # Not those of a direction that few gradients have found.
+    assert found.directional.value != pytest.approx(expected(1), rel=0.02)
+
+
 def test_blocks_do_not_change_what_a_loop_finds():
     at = torch.zeros(5, dtype=torch.float64, requires_grad=True)
 

@@ -26,7 +26,9 @@ from aisle_smc.divergences import (  # noqa: E402
 )
 from aisle_smc.neural import (  # noqa: E402
     ESTIMATORS,
+    GaussianProposal,
     estimator,
+    grouped,
     markovian,
     off_policy,
     sleep,
@@ -471,6 +473,33 @@ def test_one_particle_where_it_means_nothing(name, said):
     surrogate(model.log_joint, model.proposal, x, estimator="aisle-kl", particles=1)
 
 
+def test_one_particle_in_each_group_or_at_the_end_of_a_line():
+    model, x = toy()
+    at_one = estimator("dreg", t=1.0)
+    with pytest.raises(ValueError, match="'dreg' with a single particle is identically zero"):
+        surrogate(model.log_joint, model.proposal, x, estimator=at_one, particles=1)
+    surrogate(model.log_joint, model.proposal, x, estimator=estimator("dreg", t=0.9), particles=1)
+    rule = grouped(estimator("rws"), groups=4)
+    with pytest.raises(ValueError, match="single particle in each group is identically zero"):
+        surrogate(model.log_joint, model.proposal, x, estimator=rule, particles=4)
+    surrogate(model.log_joint, model.proposal, x, estimator=rule, particles=8)
+    alone = estimator("miwae", groups=4)  # the evidence lower bound
+    surrogate(model.log_joint, model.proposal, x, estimator=alone, particles=4)
+
+
+def test_one_particle_off_policy():
+    q = D.Independent(D.Normal(torch.zeros(1, requires_grad=True), 1.0), 1)
+    z, log_w = torch.randn(1, 1), torch.zeros(1)
+
+    def log_joint(z, x):
+        return -(z[..., 0] ** 2)
+
+    with pytest.raises(ValueError, match=r"score form with a single particle .* sleep"):
+        off_policy(z, log_w, log_joint, q, path=False)
+    off_policy(z, log_w, log_joint, q)
+    off_policy(z.expand(2, 1), log_w.expand(2), log_joint, q, path=False)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_density_that_is_no_number_is_located(bad):
     model, x = toy()
@@ -532,6 +561,15 @@ def test_arguments_are_checked():
         surrogate(model.log_joint, model.proposal, x, estimator="aisle_kI")
     with pytest.raises(TypeError, match=r"proposal must be a distribution.* got a int"):
         surrogate(model.log_joint, 3, x)
+    for given, said in (
+        (KL(), r"got KL\(\); a divergence goes by estimator\('aisle-f'"),
+        (None, "None$"),
+    ):
+        with pytest.raises(TypeError, match=f"estimator must be a name of ESTIMATORS .*{said}"):
+            surrogate(model.log_joint, model.proposal, x, estimator=given)
+    ours = GaussianProposal(LATENT, PIXELS)
+    with pytest.raises(TypeError, match=r"x must be a tensor; got an array of shape \(4, 5\)"):
+        surrogate(lambda z, x: -z.square().sum(-1), ours, x.numpy())
     with pytest.raises(TypeError, match="must return a distribution with log_prob; got a Tensor"):
         surrogate(model.log_joint, model.encoder, x)
     with pytest.raises(ValueError, match="'ovis-mc' has auxiliary draws and takes no stabiliser"):
