@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,7 @@ def drive(
     with locked(store.folder / LOCK) as lock, store.held():
         tasks = list(study)
         store.enrol(tasks)
-        statuses = store.statuses()
-        store.record(store.found(statuses))
+        _settle(store)
         statuses = store.statuses()
         if retry_failed:
             again = [name for name, status in statuses.items() if status == "failed"]
@@ -79,6 +78,21 @@ def drive(
                 lock=lock,
                 progress=shown,
             ).run()
+
+
+def _settle(store: Store) -> None:
+    """Bring the index in line with the result files, which a crash may have left otherwise."""
+    statuses, there = store.statuses(), store.results()
+    store.record(_unheard(store, statuses, there))
+    lost = [name for name, what in statuses.items() if what == "done" and name not in there]
+    if lost:
+        store.reopen(lost, status="done")
+
+
+def _unheard(store: Store, statuses: Mapping[str, str], there: set[str]) -> list[Record]:
+    """Return the records of tasks that have ended without the index having heard of it."""
+    pending = (name for name, what in statuses.items() if what == "pending" and name in there)
+    return store.found(pending)
 
 
 def _forget(store: Store, fingerprints: Sequence[str]) -> None:
@@ -248,7 +262,7 @@ class Driver:
 
     def _left_behind(self) -> list[Record]:
         """Return the records of tasks that ended without the driver having heard of it."""
-        return self.store.found(self.store.statuses())
+        return _unheard(self.store, self.store.statuses(), self.store.results())
 
     def _enter(self, records: Sequence[Record]) -> None:
         if not records:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any, Protocol
 from aisle_smc.batch.record import Record, read_header
 
 __all__ = ["Files", "FolderFiles", "RemoteFiles", "files_at", "record_in", "write_whole"]
+
+# What file systems say that write folders when they like.
+_UNKNOWN = {errno.EINVAL, errno.EBADF, errno.ENOTSUP}
 
 
 class Files(Protocol):
@@ -154,25 +158,44 @@ class RemoteFiles:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file to a temporary name, to the disk itself, and rename it.
+    """Write a file to a temporary name, to the disk itself, and rename it, on the disk as well.
 
     Raises
     ------
     OSError
         If it cannot be written; what `path` held before is still there.
     """
+    name = path.parent / f".{secrets.token_hex(8)}"
     try:
-        handle, name = tempfile.mkstemp(prefix=".", dir=path.parent)
+        # Opened like any file, so that the umask says who may read it.
+        file = name.open("xb")
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".", dir=path.parent)
+        _to_disk(path.parent.parent)
+        file = name.open("xb")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(name)
+            name.unlink()
         raise
+    _to_disk(path.parent)
+
+
+def _to_disk(folder: Path) -> None:
+    """Write what a folder holds to the disk, where folders can be opened."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _UNKNOWN:
+            raise
+    finally:
+        os.close(handle)

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,10 @@ _RECORD = """
 UPDATE tasks SET status = ?, outcome = ?, fault = ?, traceback = ?, seconds = ?, started = ?,
     worker = ?, file = ?
 WHERE fingerprint = ? AND status != 'done'
+"""
+_REOPEN = """
+UPDATE tasks SET status = 'pending', outcome = '{}', fault = '', traceback = '', seconds = NULL
+WHERE fingerprint = ? AND status = ?
 """
 _COLUMNS = (
     "position", "fingerprint", "kind", "labels", "status", "outcome", "fault", "traceback",
@@ -182,17 +186,13 @@ class Store:
         with self._transaction() as index:
             index.executemany(_RECORD, rows)
 
-    def reopen(self, fingerprints: Iterable[str]) -> None:
-        """Forget that tasks have failed, so that they are run again."""
+    def reopen(self, fingerprints: Iterable[str], *, status: str = "failed") -> None:
+        """Forget that tasks have failed, or are done, so that they are run again."""
         names = list(fingerprints)
         for name in names:
             self.files.remove(f"{name}.result")
         with self._transaction() as index:
-            index.executemany(
-                "UPDATE tasks SET status = 'pending', fault = '', traceback = '', outcome = '{}' "
-                "WHERE fingerprint = ? AND status = 'failed'",
-                [(name,) for name in names],
-            )
+            index.executemany(_REOPEN, [(name, status) for name in names])
 
     def note(self, **facts: Any) -> None:
         """Write facts of the run, for whoever looks at it."""
@@ -288,22 +288,15 @@ class Store:
         """
         return read_netcdf(self.files.read(f"{fingerprint}.nc"))
 
-    def found(self, fingerprints: Mapping[str, str]) -> list[Record]:
-        """Return the records of ended tasks that the index does not know of.
+    def results(self) -> set[str]:
+        """Return the fingerprints of the tasks whose result files are there."""
+        names = (name.rpartition(".") for name in self.files.names())
+        return {fingerprint for fingerprint, _, suffix in names if suffix == "result"}
 
-        Parameters
-        ----------
-        fingerprints : mapping
-            Statuses as the index has them.
-        """
-        records = []
-        for name in self.files.names():
-            fingerprint, dot, suffix = name.partition(".")
-            if dot and suffix == "result" and fingerprints.get(fingerprint) == "pending":
-                record = record_in(self.files, name)
-                if record is not None:
-                    records.append(record)
-        return records
+    def found(self, pending: Iterable[str]) -> list[Record]:
+        """Return the records in the result files of tasks that the index takes for pending."""
+        records = (record_in(self.files, f"{name}.result") for name in pending)
+        return [record for record in records if record is not None]
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import multiprocessing
 import os
@@ -152,8 +153,58 @@ def test_files_that_the_index_does_not_know_are_found(tmp_path):
     store.files.write(f"{names[3]}.result", b"cut sho")
     store.files.write(f"{names[4]}.nc", b"a fit whose result was not written")
     store.record([record(names[0])])
-    found = {r.fingerprint: r.status for r in store.found(store.statuses())}
+    assert store.results() == set(names[:4])
+    found = {r.fingerprint: r.status for r in store.found(names[1:])}
     assert found == {names[1]: "failed", names[2]: "done"}
+    assert store.found([names[4]]) == []
+
+
+def test_tasks_whose_results_are_gone_are_run_again(tmp_path):
+    """The index says done, the disk lost the file: the task is run again, and no other."""
+    options = {"function": jobs.counted, "folder": str(tmp_path)}
+    made = Study(tasks=Grid(kind="function", options=options, over={"x": range(4)}))
+    result = made.run(1, "threads", folder=tmp_path / "study", progress=False)
+    result.store.files.remove(f"{made.task(2).fingerprint}.result")
+    again = made.run(1, "threads", folder=tmp_path / "study", progress=False)
+    assert again.ok
+    assert [value for _, value in again.values()] == [0, 1, 2, 3]
+    assert jobs.runs(tmp_path) == {0: 1, 1: 1, 2: 2, 3: 1}
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_files_are_readable_as_the_umask_says(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        FolderFiles(tmp_path).write("name", b"content")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "na" / "name").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_file_and_its_folders_go_to_the_disk(tmp_path, monkeypatch):
+    seen, honest = [], os.fsync
+
+    def note(handle):
+        seen.append(Path(os.readlink(f"/proc/self/fd/{handle}")).relative_to(tmp_path))
+        honest(handle)
+
+    monkeypatch.setattr(files.os, "fsync", note)
+    FolderFiles(tmp_path).write("name", b"content")
+    outer, file, inner = map(str, seen)
+    assert (outer, file[:4], inner) == (".", "na/.", "na")
+
+
+def test_file_system_that_knows_no_folders_is_no_trouble(tmp_path, monkeypatch):
+    honest = os.fsync
+
+    def refuse(handle):
+        if os.path.isdir(f"/proc/self/fd/{handle}"):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        honest(handle)
+
+    monkeypatch.setattr(files.os, "fsync", refuse)
+    FolderFiles(tmp_path).write("name", b"content")
+    assert FolderFiles(tmp_path).read("name") == b"content"
 
 
 def test_rows_that_took_longest(tmp_path):
