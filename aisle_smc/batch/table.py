@@ -14,6 +14,7 @@ from aisle_smc.batch.files import write_whole
 
 __all__ = ["Table", "tidy"]
 
+_HEAD = ("task", "kind", "status")
 # The order of what is known of a task: first these, then whatever else it returned.
 _FIRST = ("log_evidence", "log_evidence_error", "khat", "ess", "r_hat", "evaluations")
 _LAST = ("seconds", "fault", "fingerprint")
@@ -94,16 +95,18 @@ def tidy(rows: Iterable[Mapping[str, Any]]) -> Table:
 
     Notes
     -----
-    A parameter that is called like a result stands as ``option.NAME``.
+    A result that is called like one of the table's own columns stands as ``result.NAME``, a
+    parameter that is called like one of them or like a result as ``option.NAME``.
     """
     held = list(rows)
     outcomes = dict.fromkeys(name for row in held for name in row["outcome"])
     labels = dict.fromkeys(name for row in held for name in row["labels"])
-    taken = {"task", "kind", "status", *_LAST, *outcomes}
-    parameters = {name: f"option.{name}" if name in taken else name for name in labels}
-    found = [name for name in _FIRST if name in outcomes]
-    found += [name for name in outcomes if name not in _FIRST]
-    columns = ("task", "kind", "status", *parameters.values(), *found, *_LAST)
+    order = [name for name in _FIRST if name in outcomes]
+    order += [name for name in outcomes if name not in _FIRST]
+    own = {*_HEAD, *_LAST}
+    found = _apart("result", order, own)
+    parameters = _apart("option", labels, own | set(found.values()) | set(outcomes))
+    columns = (*_HEAD, *parameters.values(), *found.values(), *_LAST)
     return Table(
         columns,
         tuple(
@@ -120,6 +123,17 @@ def tidy(rows: Iterable[Mapping[str, Any]]) -> Table:
             for row in held
         ),
     )
+
+
+def _apart(what: str, names: Iterable[str], taken: set[str]) -> dict[str, str]:
+    """Return the column of each name: the name itself, or after `what` if that is taken."""
+    given, columns = dict.fromkeys(names), {}
+    for name in given:
+        column = name
+        while column in taken or (column != name and column in given):
+            column = f"{what}.{column}"
+        columns[name] = column
+    return columns
 
 
 def _typed(values: list[Any]) -> list[Any]:

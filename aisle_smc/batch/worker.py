@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import signal
 import socket
 import struct
@@ -141,13 +142,14 @@ class Session:
 
     def _ended(self, task: Task) -> tuple[Record, dict[str, bytes]]:
         """Run a task, unless it has cost its processes their lives before."""
-        began = _Beginning.of(task)
         dump = self.work / "dumps" / f"{task.fingerprint}.txt"
-        overrun = _read(dump) if task.limits.seconds is not None else ""
-        if overrun:
-            dump.unlink(missing_ok=True)
-            return began.failed(
-                f"it took longer than its limit of {task.limits.seconds:g} s", overrun
+        limit = task.limits.seconds
+        overrun = "" if limit is None else _read(dump)
+        if limit is not None and overrun:
+            until = dump.stat().st_mtime
+            dump.unlink()
+            return _Beginning(task, until - limit, time.perf_counter() - limit).failed(
+                f"it took longer than its limit of {limit:g} s", _main_first(overrun)
             )
         if not self.twice:
             return self._outcome(task, dump)
@@ -156,7 +158,7 @@ class Session:
         attempts.parent.mkdir(parents=True, exist_ok=True)
         if len(_read(attempts)) >= DEATHS:
             attempts.unlink()
-            return began.failed(died_under("no reason is known"), "")
+            return _Beginning.of(task).failed(died_under("no reason is known"), "")
         with attempts.open("a") as file:
             file.write("x")
         ended = self._outcome(task, dump)
@@ -181,13 +183,11 @@ class Session:
             memory = task.limits.memory
             over = f" (its limit is {memory:,} bytes)" if memory is not None else ""
             note = over if isinstance(error, MemoryError) else ""
-            return began.failed(_line(error) + note, traceback.format_exc())
+            return began.failed(_line(error) + note, _traceback())
         try:
             contents[f"{task.fingerprint}.result"] = encode(said, outcome.value)
         except Exception as error:
-            return began.failed(
-                f"its result cannot be pickled: {_line(error)}", traceback.format_exc()
-            )
+            return began.failed(f"its result cannot be pickled: {_line(error)}", _traceback())
         return said, contents
 
     def _prepare(self, task: Task) -> None:
@@ -237,7 +237,7 @@ class _Beginning:
 
     def failed(self, fault: str, where: str) -> tuple[Record, dict[str, bytes]]:
         """Return the record of a failure, and its file."""
-        record = self.record("failed", fault=fault, traceback=where[-_TRACEBACK:])
+        record = self.record("failed", fault=fault, traceback=where)
         return record, {f"{self.task.fingerprint}.result": encode(record, None)}
 
 
@@ -334,6 +334,17 @@ def _follow(parent: int) -> None:
 def _line(error: BaseException) -> str:
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}".rstrip(": ")
+
+
+def _traceback() -> str:
+    """Return the end of the traceback of what is being handled."""
+    return traceback.format_exc()[-_TRACEBACK:]
+
+
+def _main_first(dump: str) -> str:
+    """Return the start of a dump of all threads, which lists the main one last."""
+    head, *threads = re.split(r"^(?=(?:Current t|T)hread 0x)", dump, flags=re.MULTILINE)
+    return "\n\n".join(part.strip() for part in [head, *reversed(threads)])[:_TRACEBACK] + "\n"
 
 
 def _read(path: Path) -> str:

@@ -20,6 +20,10 @@ def square(x):
     return x * x
 
 
+def converged(x):
+    return {"status": "converged", "x": x}
+
+
 def trivial(x):
     return x
 

@@ -125,8 +125,14 @@ def test_bad_tasks_fail_alone(tmp_path):
     assert fault["unpicklable"].startswith("its result cannot be pickled: TypeError")
     assert fault["kill"].startswith("3 worker processes died under it")
     assert "SIGKILL" in fault["kill"]
+    seconds = dict(zip(table["how"], table["seconds"], strict=True))
+    assert seconds["hang"] == pytest.approx(3.0, abs=1.0)
     where = {f.labels["how"]: f.traceback for f in result.faults}
     assert all("misbehave" in where[how] for how in ("raise", "exit", "hang", "memory"))
+    # The main thread comes first, and others after.
+    first, second = where["hang"].split("\nThread 0x")[1:3]
+    assert "misbehave" in first
+    assert "misbehave" not in second
     # Run again, nothing changes: what failed is not tried again unless asked.
     assert study.run(2, folder=tmp_path / "study", progress=False).table().to_csv() == (
         table.to_csv()
