@@ -53,6 +53,7 @@ class _Fit:
         _check_chains(options, model, _fitting(model, data))
         if model.prior is None or not model.prior.free:
             raise ValueError(f"the model {label(model)} has no prior, and a fit draws from one")
+        _check_initial(options, model)
         planned = _evaluations(options)
         if limits.evaluations is not None and planned > limits.evaluations:
             raise ValueError(
@@ -206,6 +207,19 @@ def _check_chains(options: Mapping[str, Any], model: Any, series: Series) -> Non
     EvidenceFilter(model, y, 1, u=u, **held)
     if options.get("correlation") is not None:
         _check_blocks(options["correlation"], model, series.y.shape[0])
+
+
+def _check_initial(options: Mapping[str, Any], model: Any) -> None:
+    """Raise for places where chains cannot start."""
+    from aisle_smc.ssm.pmmh import _starts
+
+    initial = options.get("initial")
+    try:
+        _starts(model.prior, initial, options.get("chains", 4))
+    except (ValueError, TypeError, LookupError) as error:
+        raise ValueError(
+            f"initial must hold values of {', '.join(model.prior.free)}; got {initial!r}: {error}"
+        ) from error
 
 
 def _fitting(model: Any, data: Any) -> Series:

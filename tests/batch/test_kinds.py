@@ -178,6 +178,8 @@ SAMPLED = {"target": bell, "prior": {"mu": norm(0, 1), "sd": gamma(2.0)}}
             ({"threshold": -0.5}, "threshold must be 0"), ({"threshold": "half"}, "a number"),
             ({"resampler": "systematic"}, "resampler must be one of"),
             ({"proposal": "guided"}, "proposal must be Bootstrap"),
+            ({"initial": 5}, "initial must hold values of level_sd"), ({"initial": []}, "got .]"),
+            ({"initial": {"level_sd": 1.0}}, "missing: observation_sd"),
             ({"correlation": 0.9}, "correlation must be Blocks"),
             ({"correlation": Blocks(31)}, "at most the 30 observations; got 31"),
         )),
@@ -212,7 +214,11 @@ def test_options_that_cannot_work(kind, options, said):
     ("kind", "options"), [("fit", FITTED), ("filter", FILTERED), ("sample", SAMPLED)]
 )
 def test_options_that_can_work(kind, options):
-    few = {"fit": {"tune": 0, "evidence_draws": 0, "threshold": 0.0}, "filter": {"threshold": 2}}
+    start = {"initial": FILTERED["params"]}
+    few = {
+        "fit": {"tune": 0, "evidence_draws": 0, "threshold": 0.0, **start},
+        "filter": {"threshold": 2},
+    }
     for more in ({}, few.get(kind, {"n": 10, "ess": 5})):
         assert len(Study(tasks=Grid(kind=kind, options=options | more), data={"flow": FLOW})) == 1
 
