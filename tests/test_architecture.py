@@ -65,6 +65,7 @@ ONLY_IN = {
     "distributed": {"batch"},
     "fsspec": {"batch"},
     "pyarrow": {"batch"},
+    "threadpoolctl": {"batch"},
 }
 # Imported inside functions only: the optional ones, and scipy.stats because it takes 0.7 s.
 DEFERRED = {
