@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except sqlite3.Error as error:
         if options.debug:
             raise
-        err.complain(f"the index of the study cannot be used: {error}; see to its permissions")
+        err.complain(
+            f"the index of the study cannot be used ({error}); it is damaged, or closed to you"
+        )
         return 2
     except KeyboardInterrupt:
         err.line("\nStopped before anything was kept.")

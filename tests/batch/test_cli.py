@@ -210,6 +210,13 @@ def test_what_cannot_work_is_said_in_one_paragraph(done, capsys, command, words)
     assert "Traceback" not in error
 
 
+def test_index_that_cannot_be_read_is_said(done, capsys):
+    (done / "few" / "index.sqlite").write_bytes(b"no index" * 1000)
+    error = said(capsys, "status", "few", code=2).err
+    assert "index of the study cannot be used (file is not a database)" in error
+    assert "Traceback" not in error
+
+
 # --- looking -------------------------------------------------------------------------------------
 
 
