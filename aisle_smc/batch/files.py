@@ -9,11 +9,19 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from aisle_smc.batch.record import Record, read_header
 
-__all__ = ["Files", "FolderFiles", "RemoteFiles", "files_at", "record_in", "write_whole"]
+__all__ = [
+    "Files",
+    "FolderFiles",
+    "RemoteFiles",
+    "files_at",
+    "opened",
+    "record_in",
+    "write_whole",
+]
 
 # What file systems say that write folders when they like.
 _UNKNOWN = {errno.EINVAL, errno.EBADF, errno.ENOTSUP}
@@ -199,3 +207,11 @@ def _to_disk(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def opened(path: Path, mode: str) -> IO[str]:
+    """Open a file in a folder that neighbours make when they need it and remove when empty."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            return path.open(mode)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from aisle_smc.batch.files import opened
+
 __all__ = ["Limits", "bounded", "read_bytes", "read_seconds"]
 
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -126,8 +128,7 @@ def bounded(limits: Limits, dump: Path) -> Iterator[None]:
         if limits.memory is not None:
             stack.enter_context(_less_memory(limits.memory))
         if limits.seconds is not None:
-            dump.parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(dump.open("w"))
+            file = stack.enter_context(opened(dump, "w"))
             stack.callback(dump.unlink, missing_ok=True)
             faulthandler.dump_traceback_later(limits.seconds, exit=True, file=file)
             stack.callback(faulthandler.cancel_dump_traceback_later)

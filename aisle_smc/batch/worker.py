@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from aisle_smc.batch.files import Files, FolderFiles, record_in
+from aisle_smc.batch.files import Files, FolderFiles, opened, record_in
 from aisle_smc.batch.keeping import Keeping
 from aisle_smc.batch.kinds import kind_of, preparation
 from aisle_smc.batch.limits import bounded
@@ -155,11 +155,10 @@ class Session:
             return self._outcome(task, dump)
         # Nobody else can say that the process died under it: it is written down before.
         attempts = self.work / "attempts" / task.fingerprint
-        attempts.parent.mkdir(parents=True, exist_ok=True)
         if len(_read(attempts)) >= DEATHS:
             attempts.unlink()
             return _Beginning.of(task).failed(died_under("no reason is known"), "")
-        with attempts.open("a") as file:
+        with opened(attempts, "a") as file:
             file.write("x")
         ended = self._outcome(task, dump)
         attempts.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import numba
@@ -11,7 +12,7 @@ import pytest
 from scipy.stats import norm
 
 from aisle_smc.batch import Grid, Study, kinds, worker
-from aisle_smc.batch.files import FolderFiles
+from aisle_smc.batch.files import FolderFiles, opened
 from aisle_smc.batch.outcome import Outcome
 from aisle_smc.batch.worker import Session
 
@@ -98,3 +99,19 @@ def test_preparation_of_a_sample_compiles_its_target():
 
     kinds.kind_of("sample").prepare({"target": bell, "prior": {"mu": norm(0, 1)}}, None)
     assert bell.signatures
+
+
+def test_a_folder_that_a_neighbour_tidies_away_is_made_again(tmp_path, monkeypatch):
+    """Threads of one Dask worker share the folder, and each removes it when it is empty."""
+    path, real, tidied = tmp_path / "attempts" / "x", Path.open, []
+
+    def after_tidying(self, *arguments, **options):
+        if not tidied:
+            tidied.append(self.parent.rmdir())
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", after_tidying)
+    with opened(path, "a") as file:
+        file.write("x")
+    assert tidied == [None]
+    assert path.read_text() == "x"
