@@ -56,8 +56,8 @@ def target_of(name: str) -> Target:
 
 def one(name: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     """Make one run in a worker, and keep an exception as its message."""
-    target = target_of(name)
     try:
+        target = target_of(name)
         found = run_ours(
             target,
             seed,
