@@ -11,7 +11,7 @@ import pytest
 from docs.examples.figures import PAGES, ROOT, blocks, run
 
 NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
-SECONDS = re.compile(r"\d+(?:\.\d+)? s\b")
+SECONDS = re.compile(r"(?:\d+ min )?\d+(?:\.\d+)? s\b")
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,10 @@ class Outcome:
     tree: Callable[[], Any] | None = None
 
 
+# The HDF5 library ends the process when two threads are in it at once.
+_HDF5 = threading.Lock()
+
+
 def netcdf(tree: Any) -> bytes:
     """Return an ``xarray.DataTree`` as the bytes of a NetCDF file, compressed."""
     encoding = {
@@ -67,7 +72,7 @@ def netcdf(tree: Any) -> bytes:
         }
         for name, group in tree.children.items()
     }
-    with tempfile.TemporaryDirectory() as folder:
+    with _HDF5, tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "tree.nc")
         tree.to_netcdf(path, engine="netcdf4", encoding=encoding)
         return path.read_bytes()
@@ -77,7 +82,7 @@ def read_netcdf(content: bytes) -> Any:
     """Return the ``xarray.DataTree`` in the bytes of a NetCDF file."""
     import xarray
 
-    with tempfile.TemporaryDirectory() as folder:
+    with _HDF5, tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "tree.nc")
         path.write_bytes(content)
         with xarray.open_datatree(path, engine="netcdf4") as tree:
