@@ -17,7 +17,7 @@ import numpy as np
 
 from aisle_smc.batch.comparison import Comparison, column_of, compare
 from aisle_smc.batch.glance import Glance, fault_kinds, glance, told
-from aisle_smc.batch.progress import span
+from aisle_smc.batch.progress import duration
 from aisle_smc.batch.sheets import (
     MEASURES,
     ROWS_AT_MOST,
@@ -139,11 +139,11 @@ def _numbers(seen: Glance, rows: Rows) -> str:
     entries = [
         ("Done", f"{thousands(summary.done)} <small>of {thousands(summary.total)} tasks</small>"),
         ("Failed", thousands(summary.failed)),
-        ("Work", escape(span(summary.seconds))),
+        ("Work", escape(duration(summary.seconds))),
     ]
     if seconds:
         entries.append(
-            ("A task", f"{escape(span(float(np.median(seconds))))} <small>median</small>")
+            ("A task", f"{escape(duration(float(np.median(seconds))))} <small>median</small>")
         )
     return numbers_in_a_row(entries)
 
@@ -226,7 +226,10 @@ def _warm(value: float, heat: float, form: str) -> str:
 
 def _slowest(store: Store) -> list[str]:
     rows = [
-        (f"task {row['position']}", [escape(told(row["labels"])), escape(span(row["seconds"]))])
+        (
+            f"task {row['position']}",
+            [escape(told(row["labels"])), escape(duration(row["seconds"]))],
+        )
         for row in store.rows(slowest=SLOWEST)
     ]
     if not rows:

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-__all__ = ["Progress", "span"]
+__all__ = ["Progress", "duration"]
 
 _SECONDS_BETWEEN_LINES = 30.0
 
@@ -69,16 +69,20 @@ class Progress:
         ended, rate = self.done + self.failed, self.rate
         text = f"{self.name}: {ended} of {self.total} tasks, {rate:.3g}/s"
         note = self._note(running)
-        left = f", {span((self.total - ended) / rate)} left" if ended < self.total and rate else ""
+        left = (
+            f", {duration((self.total - ended) / rate)} left"
+            if ended < self.total and rate
+            else ""
+        )
         print(f"{text}{', ' if note else ''}{note}{left}", file=sys.stderr, flush=True)
 
 
-def span(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a time in a few characters.
 
     Examples
     --------
-    >>> span(3.21), span(113), span(7500)
+    >>> duration(3.21), duration(113), duration(7500)
     ('3.2 s', '1 min 53 s', '2 h 5 min')
     """
     if seconds < 60:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from aisle_smc.batch.progress import span
+from aisle_smc.batch.progress import duration
 from aisle_smc.batch.store import Store
 from aisle_smc.batch.table import Table, tidy
 
@@ -102,7 +102,7 @@ class StudyResult:
         summary = self.store.summary()
         lines = [
             f"StudyResult: {self.study.name}, {summary.done} of {summary.total} tasks done, "
-            f"{span(summary.seconds)} of work"
+            f"{duration(summary.seconds)} of work"
         ]
         faults = self.faults
         lines += [f"  task {fault.task} failed: {fault.reason}" for fault in faults[:5]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aisle_smc.batch.lock import alive, holder
-from aisle_smc.batch.progress import span
+from aisle_smc.batch.progress import duration
 from aisle_smc.batch.store import LOCK, Store, Summary
 
 __all__ = ["Running", "Status", "status"]
@@ -63,9 +63,9 @@ class Status:
             return f"{text}\nnobody runs it"
         lines = [text, f"run by process {self.driver.get('pid')} on {self.driver.get('host')}"]
         if self.rate:
-            left = "" if self.left is None else f", {span(self.left)} left"
+            left = "" if self.left is None else f", {duration(self.left)} left"
             lines.append(f"{self.rate:.3g} tasks a second{left}")
-        lines += [f"  task {r.task} since {span(r.seconds)}" for r in self.running]
+        lines += [f"  task {r.task} since {duration(r.seconds)}" for r in self.running]
         return "\n".join(lines)
 
 

@@ -9,6 +9,8 @@ import textwrap
 from dataclasses import dataclass
 from typing import TextIO
 
+from aisle_smc.batch.progress import duration
+
 __all__ = ["Terminal", "duration", "number"]
 
 
@@ -86,22 +88,6 @@ class Terminal:
         mark = "\033[31maisle:\033[0m" if self.coloured else "aisle:"
         paragraphs = [" ".join(part.split()) for part in text.strip().split("\n\n")]
         self.line(f"{mark} " + "\n\n".join(paragraphs))
-
-
-def duration(seconds: float) -> str:
-    """Say a time in words.
-
-    Examples
-    --------
-    >>> duration(3.21), duration(113), duration(7500)
-    ('3.2 s', '1 min 53 s', '2 h 5 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def number(count: int) -> str:

@@ -10,7 +10,7 @@ estimates the relative variance of the weights that draws from :math:`q` would h
 
 References
 ----------
-Owen (2013), Monte Carlo theory, methods and examples, section 9.11, for weights that look good
+Owen (2013), Monte Carlo theory, methods and examples, section 9.3, for weights that look good
 because the proposal has missed what matters.
 """
 
