@@ -99,9 +99,9 @@ def signal_to_noise(
     30 replicates on where noise is normal; for exponential noise and a ratio of 2, 80 % at 30
     replicates, 91 % at 300 and 94 % at 3000. The total has the unbiased numerator
     :math:`\|\bar g\|^2 - \operatorname{tr} S / R`; its interval is somewhat long where noise
-    prevails. A directional ratio takes the replicates from the block that reaches the middle on, each
-    along the mean of those before its block, so that no gradient meets a direction that it has shaped; its mean is
-    infinite for two coordinates of normal noise.
+    prevails. A directional ratio takes the replicates from the block on that reaches the middle,
+    each along the mean of those before its block, so that no gradient meets a direction that it
+    has shaped; its mean is infinite for two coordinates of normal noise.
 
     References
     ----------

@@ -15,7 +15,7 @@ base of the path, which cancels.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from aisle_kernels import weights as kernels
@@ -89,6 +89,7 @@ class Pool:
     islands: int
     sources: tuple[Source, ...]
     ratios: Floats
+    _mixture: Floats | None = field(init=False, repr=False, default=None)
 
     @classmethod
     def started(cls, points: Points, level: Level, islands: int) -> Pool:
@@ -129,9 +130,14 @@ class Pool:
     @property
     def log_mixture(self) -> Floats:
         """Log of the mixture of the sources over the base at each point, shape (N,)."""
-        log_share = np.log([s.n / self.n for s in self.sources])
-        log_z = np.array([s.log_z for s in self.sources])
-        return log_sum_rows(self.ratios + (log_share - log_z))
+        if self._mixture is None:
+            log_share = np.log([s.n / self.n for s in self.sources])
+            log_z = np.array([s.log_z for s in self.sources])
+            # Every level of a pool is weighed by it, and a search for the next weighs dozens.
+            found = log_sum_rows(self.ratios + (log_share - log_z))
+            object.__setattr__(self, "_mixture", found)
+            return found
+        return self._mixture
 
     def log_weights(self, level: Level) -> Floats:
         """Return the log-weights of all points for a level, in nats."""
