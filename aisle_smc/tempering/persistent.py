@@ -51,6 +51,8 @@ MORE = 64
 # Effective points that a threshold leaves, as a share of a stage; and how much of the target may
 # lie above the last one.
 SHARE, LEFT = 0.4, 1e-3
+# Mass found by a stage at the target, in nats, that calls for another; and how many there may be.
+RISE, RISES = 0.05, 30
 # Thresholds at most: of a density that has no top there would be no end.
 LEVELS = 60
 
@@ -163,6 +165,8 @@ class Persistent:
         if isinstance(self.level, Threshold):
             return stage._above(history)
         if self.level.slope >= 1.0:
+            if self._rising(history):
+                return stage
             better = self.stay > 0 and self._improving(history.records)
             return replace(stage, stay=self.stay - 1) if better else None
         beta = stage._warmer(history)
@@ -224,6 +228,12 @@ class Persistent:
             low, high = (middle, high) if enough(middle) else (low, middle)
         # A step too small to matter is none.
         return low if low > beta + 0.05 * (following - beta) else following
+
+    def _rising(self, history: History) -> bool:
+        """Say whether the last stage at the target has found mass that was not known before."""
+        tried = [r for r in history.records if r.level.slope >= 1.0]
+        now = float(kernels.log_mean_exp(history.pool.log_weights(self.level)))
+        return now > tried[-1].log_z + RISE and len(tried) < RISES
 
     def _improving(self, records: tuple[Record, ...]) -> bool:
         """Say whether one more proposal at the target may be worth its draws."""
