@@ -33,6 +33,10 @@ def draw_difference(found: Comparison, words: str) -> Picture:
         What is compared, such as ``"log-evidence"``.
     """
     difference, error = found.differences()
+    # One estimate gone astray would leave nothing to be seen of the others.
+    difference = np.where(
+        found.doubtful | found.doubtful[:, [found.reference]], np.nan, difference
+    )
     best = found.models[found.reference]
 
     def draw(width: float) -> Figure:
@@ -52,7 +56,10 @@ def draw_difference(found: Comparison, words: str) -> Picture:
         f"{_capital(words)}: each model less {best}",
         "Above zero a model does better on that data set than the one that is best altogether. "
         "Bars are two Monte-Carlo standard errors either way; where none can be seen they are "
-        "smaller than the dots.",
+        "smaller than the dots."
+        + (
+            " Estimates that are not to be relied on are left out." if found.doubtful.any() else ""
+        ),
         draw,
     )
 

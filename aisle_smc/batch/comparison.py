@@ -13,6 +13,8 @@ from aisle_smc.arrays import Floats
 from aisle_smc.batch.glance import told
 
 __all__ = [
+    "APART",
+    "K_HAT",
     "Comparison",
     "Total",
     "column_of",
@@ -22,13 +24,16 @@ __all__ = [
     "pooled_score",
 ]
 
+# From this k-hat on an estimate is not to be relied on, and none of replicates that differ by so
+# many standard errors.
+K_HAT, APART = 0.7, 4.0
 # What says what a task is about, and so which column it stands in.
 _SUBJECTS = ("model", "target", "function")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Total:
-    """Differences to the reference, summed over the data sets that every model was run on.
+    """Differences to the reference, summed over the data sets that count.
 
     Attributes
     ----------
@@ -67,6 +72,8 @@ class Comparison:
         From how many tasks.
     disagreement : ndarray, shape (sets, models)
         Greatest difference of two replicates by its standard error; 0 for one replicate.
+    k_hat : ndarray, shape (sets, models)
+        The worst of the replicates; NaN where there is none.
     """
 
     kind: str
@@ -77,6 +84,17 @@ class Comparison:
     error: Floats
     replicates: NDArray[np.int64]
     disagreement: Floats
+    k_hat: Floats
+
+    @property
+    def doubtful(self) -> NDArray[np.bool_]:
+        """Which estimates are not to be relied on, shape (sets, models)."""
+        return np.asarray((self.k_hat > K_HAT) | (self.disagreement > APART))
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Which data sets are summed over: complete ones without a doubtful estimate."""
+        return np.asarray(self.complete & ~self.doubtful.any(axis=1))
 
     @property
     def complete(self) -> NDArray[np.bool_]:
@@ -85,8 +103,8 @@ class Comparison:
 
     @property
     def reference(self) -> int:
-        """The model with the highest sum over complete data sets, or else the first."""
-        whole = self.value[self.complete]
+        """The model with the highest sum over the data sets that count, or else the first."""
+        whole = self.value[self.counted]
         return int(np.argmax(whole.sum(axis=0))) if whole.size else 0
 
     def differences(self) -> tuple[Floats, Floats]:
@@ -109,8 +127,8 @@ class Comparison:
         return _probabilities(value, self.error)
 
     def total(self) -> Total:
-        """Return the sums over all complete data sets."""
-        whole = self.complete
+        """Return the sums over the data sets that count."""
+        whole = self.counted
         difference, _ = self.differences()
         error = np.sqrt((self.error[whole] ** 2).sum(axis=0))
         k, count = self.reference, int(whole.sum())
@@ -177,15 +195,17 @@ def compare(rows: Iterable[Mapping[str, Any]], kind: str, measure: str) -> Compa
     Comparison or None
         None if no task has the measure.
     """
-    cells: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    cells: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for row in rows:
         one = row["outcome"].get(measure)
         if row["kind"] != kind or row["status"] != "done" or not isinstance(one, int | float):
             continue
         if one == one:
-            said = row["outcome"].get(f"{measure}_error")
-            error_of = float(said) if isinstance(said, int | float) else float("nan")
-            cells.setdefault(column_of(row), []).append((float(one), error_of))
+            said, tail = (row["outcome"].get(key) for key in (f"{measure}_error", "khat"))
+            error_of, k = (
+                float(v) if isinstance(v, int | float) else float("nan") for v in (said, tail)
+            )
+            cells.setdefault(column_of(row), []).append((float(one), error_of, k))
     if not cells:
         return None
     models = places(model for model, _ in cells)
@@ -193,9 +213,12 @@ def compare(rows: Iterable[Mapping[str, Any]], kind: str, measure: str) -> Compa
     shape = (len(sets), len(models))
     value, error = np.full(shape, np.nan), np.full(shape, np.nan)
     replicates, disagreement = np.zeros(shape, dtype=np.int64), np.zeros(shape)
+    k_hat = np.full(shape, np.nan)
     for (model, name), found in cells.items():
         at = sets[name], models[model]
-        values, errors = np.array(found).T
+        values, errors, tails = np.array(found).T
+        if not np.isnan(tails).all():
+            k_hat[at] = np.nanmax(tails)
         value[at], error[at] = _MEASURES[measure](values, errors)
         replicates[at] = len(found)
         disagreement[at] = _disagreement(values, errors)
@@ -208,6 +231,7 @@ def compare(rows: Iterable[Mapping[str, Any]], kind: str, measure: str) -> Compa
         error=error,
         replicates=replicates,
         disagreement=disagreement,
+        k_hat=k_hat,
     )
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from aisle_smc.batch.comparison import Comparison, Total
+from aisle_smc.batch.comparison import APART, K_HAT, Comparison, Total
 from aisle_smc.report.document import figure, minus, prose, thousands
 from aisle_smc.report.pictures import Picture
 
@@ -15,6 +15,8 @@ __all__ = ["MEASURES", "ROWS_AT_MOST", "comparison_sheet", "count", "cut", "esti
 
 # What has a row for each data set gets no longer than this.
 ROWS_AT_MOST = 200
+# What marks an estimate that is not to be relied on.
+DOUBT = "\N{DAGGER}"
 MEASURES = {"log_evidence": "log-evidence", "score": "score of forecasts"}
 
 
@@ -37,21 +39,29 @@ def comparison_sheet(found: Comparison, pictures: Sequence[Picture]) -> list[str
             "data set",
             found.models,
             [
-                (name, [estimate(v, e) for v, e in zip(value, error, strict=True)])
-                for name, value, error in list(
-                    zip(found.sets, found.value, found.error, strict=True)
+                (
+                    name,
+                    [estimate(v, e) + DOUBT * bool(no) for v, e, no in zip(*cells, strict=True)],
+                )
+                for name, *cells in list(
+                    zip(found.sets, found.value, found.error, found.doubtful, strict=True)
                 )[:ROWS_AT_MOST]
             ],
         ),
         cut(len(found.sets)),
     ]
+    if found.doubtful.any():
+        body.append(
+            f'<p class="small">{DOUBT} Not to be relied on: a k-hat above {K_HAT}, or replicates '
+            f"more than {APART:g} standard errors apart.</p>"
+        )
     if len(found.models) < 2 or not found.complete.any():
         return body
     total = found.total()
     body += [
         f"<h3>Models compared by {escape(words)}</h3>",
         f"<p>{prose(_verdict(found, total))}</p>",
-        _total_table(found, total),
+        _total_table(found, total) if total.sets else "",
         f"<h3>Differences to {escape(found.models[found.reference])}</h3>",
         _difference_table(found),
         cut(len(found.sets)),
@@ -75,6 +85,12 @@ def _meaning(found: Comparison) -> str:
 
 
 def _verdict(found: Comparison, total: Total) -> str:
+    left = int(found.complete.sum()) - total.sets
+    if not total.sets:
+        return (
+            f"On none of {count(left, 'data set')} can the estimates of all models be relied on: "
+            "nothing is summed."
+        )
     best = found.models[found.reference]
     others = [k for k in range(len(found.models)) if k != found.reference]
     second = max(others, key=lambda k: float(total.difference[k]))
@@ -87,9 +103,12 @@ def _verdict(found: Comparison, total: Total) -> str:
         text += f" (Monte-Carlo standard error {error:.2g})"
         if lead < 2 * error:
             text += ": no more than chance; better estimates are needed to tell them apart"
-    wins = Counter(int(k) for k in found.value[found.complete].argmax(axis=1))
+    wins = Counter(int(k) for k in found.value[found.counted].argmax(axis=1))
     said = [f"{found.models[k]} on {wins[k]}" for k in sorted(wins, key=lambda k: -wins[k])]
-    return f"{text}. Best on single data sets: {', '.join(said)}."
+    text += f". Best on single data sets: {', '.join(said)}."
+    if left:
+        text += f" Left out: {count(left, 'data set')} where an estimate is not to be relied on."
+    return text
 
 
 def _total_table(found: Comparison, total: Total) -> str:

@@ -9,16 +9,14 @@ from typing import Any
 import numpy as np
 
 from aisle_smc.arrays import Floats
-from aisle_smc.batch.comparison import Comparison, column_of, places
+from aisle_smc.batch.comparison import APART, K_HAT, Comparison, column_of, places
 from aisle_smc.report.judgement import Finding
 
 __all__ = ["Trust", "judge_study", "trust_of"]
 
-K_HAT, R_HAT, ESS = 0.7, 1.01, 100.0
+R_HAT, ESS = 1.01, 100.0
 # Where colours begin: a k-hat or an effective sample size that gives no cause for thought.
 CALM_K_HAT, CALM_ESS = 0.2, 1000.0
-# Replicates that differ by so many standard errors are no accident.
-APART = 4.0
 NAMED = 3
 
 

@@ -14,7 +14,7 @@ from aisle_smc.batch.charts import draw_difference, draw_parameters, draw_probab
 from aisle_smc.batch.comparison import column_of, compare, pooled_evidence, pooled_score
 from aisle_smc.batch.page import study_page, write_page
 from aisle_smc.batch.record import Record
-from aisle_smc.batch.sheets import ROWS_AT_MOST, estimate
+from aisle_smc.batch.sheets import ROWS_AT_MOST, comparison_sheet, estimate
 from aisle_smc.batch.trust import judge_study, trust_of
 from tests.batch import jobs
 from tests.test_report import NASTY, Page
@@ -47,7 +47,7 @@ def rows():
                 value = float(-600 + 10 * i + 2.0 * k * (-1) ** i + 0.1 * rng.normal())
                 found.append(
                     row(model, data, replicate, log_evidence=value, log_evidence_error=0.1,
-                        khat=0.2 + 0.3 * k, ess=50.0 * 3**k, r_hat=1.002,
+                        khat=0.9 if i == 4 else 0.2 + 0.2 * k, ess=50.0 * 3**k, r_hat=1.002,
                         **{"mean.mu": value, "sd.mu": 1.0})
                 )  # fmt: skip
                 found.append(
@@ -109,6 +109,42 @@ def test_comparison_by_hand(rows):
     np.testing.assert_allclose(total.probability, np.exp(sums) / np.exp(sums).sum(), rtol=1e-9)
     apart = kept[:, other] - kept[:, best]
     assert total.spread[other] == pytest.approx(apart.std(ddof=1) * math.sqrt(5), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "astray",
+    [
+        [{"log_evidence": 3000.0, "khat": 31.0}],
+        [{"log_evidence": 3000.0}, {"log_evidence": -600.0}],
+    ],
+)
+def test_an_estimate_gone_astray_decides_nothing(astray):
+    fine = {"log_evidence_error": 0.1, "khat": 0.3}
+
+    def found(some):
+        rows = [
+            row(m, str(i), log_evidence=-600.0 - 2.0 * (m == "y"), **fine)
+            for m in ("x", "y")
+            for i in range(1, 4)
+        ]
+        rows += [row("x", "0", log_evidence=-600.0, **fine)]
+        rows += [row("y", "0", k, **{**fine, **one}) for k, one in enumerate(some)]
+        return compare(rows, "fit", "log_evidence")
+
+    trusted = found([{"log_evidence": 3000.0}])
+    assert trusted.models[trusted.reference] == "y"  # what it would decide if it were believed
+    doubted = found(astray)
+    assert doubted.models[doubted.reference] == "x"
+    assert doubted.total().sets == 3
+    assert doubted.total().difference.tolist() == [0.0, -6.0]
+    page = "".join(comparison_sheet(doubted, ()))
+    assert "3 data sets x comes first, 6.0 nats before y" in page
+    assert "Left out: 1 data set where" in page
+    assert page.count("\N{DAGGER}") == 2  # beside the number, and where it is explained
+    rows = [row(m, "a", log_evidence=-1.0, khat=9.0) for m in "xy"]
+    none = "".join(comparison_sheet(compare(rows, "fit", "log_evidence"), ()))
+    assert "On none of 1 data set can the" in none
+    assert "comes first" not in none
 
 
 def test_errors_of_probabilities_are_those_of_noisy_evidences():
@@ -278,7 +314,7 @@ def test_page_says_what_the_table_says(page, rows):
                 )
     assert "2 tasks failed" in words
     assert "2 tasks, the first task" in words
-    assert "12 of 34 tasks have a k-hat above 0.7" in words
+    assert "4 of 34 tasks have a k-hat above 0.7" in words
     assert "12 of 68 tasks have an effective sample size below 100" in words
 
 

@@ -373,6 +373,24 @@ def volatility_point_mass(y, params):
     )
 
 
+@pytest.mark.parametrize("leverage", [False, True])
+def test_degrees_of_freedom_leave_returns_of_zero_bounded(leverage):
+    """With 5 returns of exactly 0 among 50, a vanishing volatility must not pay."""
+    prior = StochasticVolatility(student_t=True, leverage=leverage).prior
+    df = prior.sample(stream(1), 10_000)[:, prior.names.index("df")]
+    assert df.mean() == pytest.approx(20.0, rel=0.03)
+    assert df.min() > 2.0
+
+    def gained(df):
+        """What the density of the returns gains as the log-variance falls from 0 to -400."""
+        y = np.where(np.arange(50) % 10, 1.0, 0.0)
+        there, here = (stats.t.logpdf(y, df, 0.0, np.exp(0.5 * x)).sum() for x in (-400.0, 0.0))
+        return there - here
+
+    assert gained(df.min()) < -1000.0
+    assert gained(0.01) > 500.0  # a prior that begins at 0 has such values
+
+
 @pytest.mark.parametrize("name", ["volatility", "volatility, Student"])
 def test_volatility_against_a_grid(name):
     """200 runs with n = 200, one return of five standard deviations among them."""

@@ -225,7 +225,12 @@ def StochasticVolatility(
     \mathrm{Beta}(20, 1.5)`; for ``mu`` and ``sigma`` those of Kastner and Frühwirth-Schnatter
     (2014), a wide normal and a half-normal, which unlike an inverse gamma does not push sigma away
     from zero; ``leverage`` uniform as in Omori et al. (2007); ``df`` Gamma with mean 20 as in
-    Juárez and Steel (2010).  They suit returns in per cent.
+    Juárez and Steel (2010), but above 2.  They suit returns in per cent.
+
+    Below 2 the degrees of freedom would spoil every series with a few returns of exactly 0: with
+    hardly any, the other returns cost a vanishing volatility nothing, at the zeros the density
+    grows without bound, and the evidence is infinite (Fernández and Steel, 1999, Multivariate
+    Student-t regression models: pitfalls and inference).
 
     The proposal is the transition moved one Newton step towards the mode given the return, its
     variance unchanged: like the linearisation of Pitt and Shephard (1999, section 3.2) it has
@@ -252,7 +257,7 @@ def StochasticVolatility(
     if leverage:
         default["leverage"] = uniform(-1.0, 2.0)
     if student_t:
-        default["df"] = gamma(2.0, scale=10.0)
+        default["df"] = gamma(2.0, loc=2.0, scale=9.0)
     given = default | dict(prior or {})
 
     if leverage and student_t:
