@@ -96,7 +96,8 @@ class Persistent:
     sweeps, most_sweeps : int
         How many there are at first, and at most.
     stay : int
-        Stages at the target, at most; they end when the proposal gets no better.
+        Stages at the target, at most; they end when the proposal gets no better.  A stage that
+        finds mass that was not known before is followed by another, which does not count.
     grow : int
         How many times `n` a stage at the target draws.
     n : int
