@@ -44,7 +44,8 @@ def drive(
     Raises
     ------
     AisleError
-        If another driver is at it, the disk is full, or the cluster is gone.
+        If another driver is at it, the disk is full, the cluster is gone, or the place where
+        results were kept.
     ValueError
         If a model does not compile.
     KeyboardInterrupt
@@ -85,6 +86,13 @@ def _settle(store: Store) -> None:
     statuses, there = store.statuses(), store.results()
     store.record(_unheard(store, statuses, there))
     lost = [name for name, what in statuses.items() if what == "done" and name not in there]
+    if lost and not there and store.elsewhere:
+        place = store.files.where("").rstrip("/")
+        raise AisleError(
+            f"none of the {len(lost)} results of the study in {store.folder} is at {place}, where "
+            "they are kept: make that place reachable, mount it for example; to compute them all "
+            "again, use another folder for the study"
+        )
     if lost:
         store.reopen(lost, status="done")
 

@@ -162,6 +162,11 @@ class Store:
             where = json.loads(_fact(index, "results") or '""')
         return cls(path, files_at(where or str(path / "results")))
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether results are kept at a place of their own, which may be out of reach."""
+        return self.files != files_at(str(self.folder / "results"))
+
     # --- writing ------------------------------------------------------------------------------
 
     def enrol(self, tasks: Iterable[Task]) -> None:

@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import pickle
+import shutil
 import sqlite3
 import tempfile
 import threading
@@ -18,6 +19,7 @@ import pytest
 from aisle_smc.batch import Grid, Store, Study, files
 from aisle_smc.batch.files import FolderFiles, RemoteFiles, files_at, record_in
 from aisle_smc.batch.record import Record, decode, encode, read_header
+from aisle_smc.errors import AisleError
 from tests.batch import jobs
 
 
@@ -169,6 +171,27 @@ def test_tasks_whose_results_are_gone_are_run_again(tmp_path):
     assert again.ok
     assert [value for _, value in again.values()] == [0, 1, 2, 3]
     assert jobs.runs(tmp_path) == {0: 1, 1: 1, 2: 2, 3: 1}
+
+
+def test_results_that_are_out_of_reach_are_not_computed_again(tmp_path):
+    """A disk that is not mounted is an empty folder: that is no reason to begin anew."""
+    options = {"function": jobs.counted, "folder": str(tmp_path)}
+    made = Study(tasks=Grid(kind="function", options=options, over={"x": range(3)}))
+    kept, folder = tmp_path / "kept", tmp_path / "study"
+    made.run(1, "threads", folder=folder, results=str(kept), progress=False)
+    kept.rename(tmp_path / "away")
+    kept.mkdir()
+    with pytest.raises(AisleError, match=r"none of the 3 results .* make that place reachable"):
+        made.run(1, "threads", folder=folder, progress=False)
+    kept.rmdir()
+    (tmp_path / "away").rename(kept)
+    assert made.run(1, "threads", folder=folder, progress=False).ok
+    assert jobs.runs(tmp_path) == {0: 1, 1: 1, 2: 1}
+    # Results within the study's own folder are gone only if they were removed.
+    made.run(1, "threads", folder=tmp_path / "other", progress=False)
+    shutil.rmtree(tmp_path / "other" / "results")
+    assert made.run(1, "threads", folder=tmp_path / "other", progress=False).ok
+    assert jobs.runs(tmp_path) == {0: 3, 1: 3, 2: 3}
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
