@@ -20,7 +20,7 @@ def assemble(
     session: Session, request: Request, aim: Aim, again: Callable[[Aim], SampleResult]
 ) -> SampleResult:
     """Return what a session has found."""
-    estimates = session.estimates()
+    estimates = session.found.estimates()
     if not estimates:
         raise ValueError(
             f"{session.stopped} ended the run before its first stage was complete: "
@@ -29,12 +29,12 @@ def assemble(
         )
     sound = [m for m in ("draws", "replicates") if m in estimates]
     method = "pool"
-    if session.trusted or len(sound) == 1:
+    if session.found.trusted or len(sound) == 1:
         method = sound[0]
     elif sound:
         # An unbiased estimate that misses part of the posterior is too low, not too high.
         method = max(sound, key=lambda m: estimates[m].log_evidence)
-    points, log_w, groups = session.points(method)
+    points, log_w, groups = session.found.points(method)
     chosen = estimates[method]
     space = session.posterior.space
     theta = space.draws(points.z)
@@ -72,7 +72,7 @@ def assemble(
         dialect=ev.dialect,
         notes=tuple(ev.note.splitlines()),
         aim=aim,
-        hidden=session.hidden if method == "draws" else 0.0,
+        hidden=session.found.hidden if method == "draws" else 0.0,
         _log_w=log_w,
         _again=again,
         _session=session,

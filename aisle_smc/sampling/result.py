@@ -302,7 +302,7 @@ class SampleResult:
             )
         drawn = self.estimates.get("draws")
         heavy = drawn is not None and not (drawn.even or drawn.khat < 0.7)
-        if heavy and not self._session.proper:
+        if heavy and not self._session.found.proper:
             doubts.append(
                 "the tail of the weights may be that of a density without a finite integral; a "
                 "prior or bounds would rule that out"
@@ -352,7 +352,7 @@ class SampleResult:
     def _higher_of_two(self) -> bool:
         """Whether the estimate was chosen because it is the higher one."""
         both = {"draws", "replicates"} <= set(self.estimates)
-        return both and not self._session.trusted
+        return both and not self._session.found.trusted
 
     def _short_of_the_aim(self) -> list[str]:
         """Return in words what replicates have not reached."""

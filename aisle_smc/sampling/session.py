@@ -10,7 +10,6 @@ from typing import Any, cast
 import numpy as np
 from aisle_kernels import weights as kernels
 
-from aisle_smc.arrays import Floats, Integers
 from aisle_smc.distributions import Defensive, Distribution
 from aisle_smc.moves import (
     Bridge,
@@ -19,15 +18,14 @@ from aisle_smc.moves import (
     Hamiltonian,
     Kernel,
     Level,
-    Points,
     Portfolio,
     SplitHamiltonian,
-    join,
 )
 from aisle_smc.particles import Particles
 from aisle_smc.sampling.aim import Aim
 from aisle_smc.sampling.bridges import FromBase, Posterior
-from aisle_smc.sampling.estimates import Estimate, replicated
+from aisle_smc.sampling.estimates import replicated
+from aisle_smc.sampling.findings import Findings
 from aisle_smc.sampling.frozen import FIRST, MOST, Frozen, Source, judge
 from aisle_smc.sampling.growth import GROWTH, runs_away
 from aisle_smc.sampling.laplace import MANY
@@ -38,9 +36,8 @@ from aisle_smc.sampling.starts import first_bridge, reference, turned
 from aisle_smc.sampling.trace import Step, drawn_step, explored_step, replicates_step
 from aisle_smc.smc import resume, smc
 from aisle_smc.streams import stream
-from aisle_smc.tempering import BASE, TARGET, History, Persistent, Pool, Tempering
-from aisle_smc.tempering.fits import tail_shape
-from aisle_smc.tempering.holes import hidden, relative_variance
+from aisle_smc.tempering import BASE, TARGET, History, Persistent, Tempering
+from aisle_smc.tempering.holes import relative_variance
 
 __all__ = ["Session"]
 
@@ -53,8 +50,6 @@ ATTEMPTS, BOLDER = 2, 4
 WORTH = 0.2
 # Share of the draws that the prior makes.
 SAFE = 0.05
-# Shape of the tail that makes a second exploration unnecessary.
-WELL = 0.6
 
 
 @dataclass(slots=True)
@@ -143,10 +138,10 @@ class Session:
                     self.finished = True
                 with self.meter.phase("drawing"):
                     self._draw(aim, self._best(), stream(self.seed, DRAW, self.attempt))
-                if self.settled or self.attempt + 1 >= ATTEMPTS:
+                if self.found.settled or self.attempt + 1 >= ATTEMPTS:
                     break
                 self._start_over()
-            if not self.trusted:
+            if not self.found.trusted:
                 with self.meter.phase("replicating"):
                     self._replicate(aim)
         except Spent as spent:
@@ -179,7 +174,7 @@ class Session:
                 return False
         with self.meter.phase("drawing"):
             self._draw(aim, source, stream(self.seed, OFFER, 1))
-        if self.trusted and self.settled:
+        if self.found.trusted and self.found.settled:
             return True
         self.offer = self.drawn = None
         return False
@@ -212,7 +207,7 @@ class Session:
             # The generator moves on with the next stage; what is kept must not.
             self.explored = stage, particles, copied(rng)
             self._note(explored_step(particles, self.meter))
-            if not self.proper and runs_away(particles):
+            if not self.found.proper and runs_away(particles):
                 raise Spent(GROWTH)
 
     def _start_over(self) -> None:
@@ -263,37 +258,6 @@ class Session:
         """Return how many draws there may be in all, `done` of them made."""
         return int(min(done + self.meter.left, 2 * MOST))
 
-    @property
-    def trusted(self) -> bool:
-        """Whether the draws of the frozen proposal can be relied on."""
-        if self.drawn is None:
-            return False
-        found = judge(self.drawn[1].log_w)
-        return found.reliable and not self.hidden > found.error
-
-    @property
-    def hidden(self) -> float:
-        """Share of the mass that the exploration has seen where the draws have not been."""
-        if self.drawn is None or self.explored is None:
-            return 0.0
-        source, log_w = self.drawn[0].source, self.drawn[1].log_w
-        if not (found := judge(log_w)).ess > 0.0:
-            return 0.0
-        top = math.exp(float(log_w.max()) - found.log_evidence)
-        return hidden(self.history[0].pool, TARGET, cast(FromBase, source).base, top)
-
-    @property
-    def settled(self) -> bool:
-        """Whether exploring again would hardly give better draws."""
-        if self.drawn is None:
-            return True
-        found = judge(self.drawn[1].log_w)
-        if self.hidden > found.error:
-            return False
-        khat = found.khat
-        # Without a prior a very heavy tail may be that of a density with no finite integral.
-        return found.even or khat < WELL or (khat > 1.0 and not self.proper)
-
     def _replicate(self, aim: Aim) -> None:
         """Run samplers that no longer adapt, each with its unbiased evidence."""
         assert self.bridge is not None
@@ -307,7 +271,7 @@ class Session:
         while True:
             found = replicated(self.replicates)
             if found is not None:
-                ess = float(kernels.ess(self.points("replicates")[1]))
+                ess = float(kernels.ess(self.found.points("replicates")[1]))
                 reached = found.error <= aim.evidence_error and ess >= aim.ess
                 if reached or self.useful > most:
                     break
@@ -321,10 +285,18 @@ class Session:
     # --- what was found -----------------------------------------------------------------------
 
     @property
-    def proper(self) -> bool:
-        """Whether the target has a prior, and so a finite evidence."""
+    def found(self) -> Findings:
+        """What the phases have found so far."""
         space = self.posterior.space
-        return space.inner.proper if isinstance(space, AffineSpace) else space.proper
+        drawn = self.drawn or self.earlier
+        return Findings(
+            proper=space.inner.proper if isinstance(space, AffineSpace) else space.proper,
+            history=None if self.explored is None else self.history[0],
+            source=None if drawn is None else drawn[0].source,
+            drawn=None if drawn is None else drawn[1],
+            outdated=self.drawn is None,
+            replicates=tuple(self.replicates),
+        )
 
     @property
     def fitting_seconds(self) -> float:
@@ -348,49 +320,6 @@ class Session:
         self.trace.append(step)
         if self.watch is not None:
             self.watch(step)
-
-    def estimates(self) -> dict[str, Estimate]:
-        """Return every estimate of the evidence that there is, by method."""
-        found: dict[str, Estimate] = {}
-        drawn = self.drawn or self.earlier
-        if drawn is not None:
-            found["draws"] = Estimate.of_draws(judge(drawn[1].log_w))
-        other = replicated(self.replicates)
-        if other is not None:
-            found["replicates"] = other
-        if self.explored is not None:
-            pool, log_w = self._pooled()
-            _, error = pool.log_evidence(TARGET)
-            found["pool"] = Estimate(
-                log_evidence=Particles(None, log_w).log_evidence,
-                error=error,
-                khat=tail_shape(log_w),
-            )
-        return found
-
-    def points(self, method: str) -> tuple[Points, Floats, Integers | None]:
-        """Return the posterior's points by one method, their log-weights, and their groups."""
-        if method == "draws":
-            drawn = self.drawn or self.earlier
-            assert drawn is not None
-            particles = drawn[1]
-            return join(cast(tuple[Points, ...], particles.x)), particles.log_w, None
-        if method == "replicates":
-            parts = [p.x.points for p in self.replicates]
-            log_w = np.concatenate([p.log_w + p.log_z for p in self.replicates])
-            groups = np.repeat(np.arange(len(parts)), [part.n for part in parts])
-            return join([p.without_scores() for p in parts]), log_w, groups
-        pool, log_w = self._pooled()
-        return pool.points, log_w, pool.island
-
-    def _pooled(self) -> tuple[Pool, Floats]:
-        """Return the pool with its weights: the points of known density, where they suffice."""
-        whole = self.history[0].pool
-        exact = whole.exact
-        log_w, other = exact.log_weights(TARGET), whole.log_weights(TARGET)
-        if kernels.ess(log_w) < 0.1 * kernels.ess(other):
-            return whole, other
-        return exact, log_w
 
 
 def copied(rng: np.random.Generator) -> np.random.Generator:

@@ -13,6 +13,7 @@ from scipy.stats import norm, uniform
 
 from aisle_smc import sample
 from aisle_smc.sampling.estimates import Estimate
+from aisle_smc.sampling.findings import Findings
 from aisle_smc.sampling.session import Session
 from aisle_smc.weighted import WeightedDraws
 from tests.sampling import toys
@@ -256,7 +257,7 @@ def test_words_for_the_higher_of_two_estimates(result, monkeypatch):
     both = replace(result, method="replicates", estimates={"draws": draws, "replicates": other})
     words = "the higher of two estimates, which errs upwards if neither misses a part"
     assert words not in repr(both)
-    monkeypatch.setattr(Session, "trusted", False)
+    monkeypatch.setattr(Findings, "trusted", False)
     assert words in repr(both)
     assert "; one that misses a part of the posterior is too low" in repr(both)
     assert words not in repr(result)
