@@ -63,6 +63,7 @@ def drive(
         pending = [task for task in tasks if statuses[task.fingerprint] == "pending"]
         if not pending:
             return
+        _clear(store)
         pending.sort(key=lambda task: (-task.priority, task.index))
         study.prepare(pending)
         token = secrets.token_hex(8)
@@ -82,7 +83,12 @@ def drive(
 
 
 def _settle(store: Store) -> None:
-    """Bring the index in line with the result files, which a crash may have left otherwise."""
+    """Bring the index in line with the result files, which a crash may have left otherwise.
+
+    Notes
+    -----
+    All result files are listed, at every start.
+    """
     statuses, there = store.statuses(), store.results()
     store.record(_unheard(store, statuses, there))
     lost = [name for name, what in statuses.items() if what == "done" and name not in there]
@@ -108,8 +114,20 @@ def _forget(store: Store, fingerprints: Sequence[str]) -> None:
     store.reopen(fingerprints)
     for name in fingerprints:
         (store.folder / WORK / "checkpoints" / f"{name}.aisle").unlink(missing_ok=True)
-        (store.folder / WORK / "dumps" / f"{name}.txt").unlink(missing_ok=True)
-        (store.folder / WORK / "attempts" / name).unlink(missing_ok=True)
+
+
+def _clear(store: Store) -> None:
+    """Remove what tasks of earlier runs have left, apart from their checkpoints.
+
+    Notes
+    -----
+    What a driver or a machine that was stopped leaves behind says nothing against the tasks that
+    were at work then: they did not cost their processes' lives, and limits may have changed.  Only
+    for a driver that holds the lock, so that no other one waits for these files.
+    """
+    for place in ("attempts", "dumps"):
+        for path in (store.folder / WORK / place).glob("*"):
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import secrets
 import signal
 import socket
 import struct
@@ -45,6 +46,8 @@ __all__ = [
 # A task is given up when this many processes have died under it.
 DEATHS = 3
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+# Bytes that a disk must take to count as one with room.
+_PROBE = 1 << 20
 _TRACEBACK = 20_000
 
 
@@ -177,7 +180,8 @@ class Session:
                     contents[file] = netcdf(outcome.tree())
             said = began.record("done", values=outcome.values, file=file)
         except BaseException as error:
-            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            full = isinstance(error, OSError) and error.errno in _NO_ROOM
+            if full and not self._has_room(task):
                 raise
             memory = task.limits.memory
             over = f" (its limit is {memory:,} bytes)" if memory is not None else ""
@@ -188,6 +192,24 @@ class Session:
         except Exception as error:
             return began.failed(f"its result cannot be pickled: {_line(error)}", _traceback())
         return said, contents
+
+    def _has_room(self, task: Task) -> bool:
+        """Whether results, checkpoints and temporary files can be written: it is tried."""
+        content = secrets.token_bytes(_PROBE)  # zeros would cost some file systems nothing
+        try:
+            if self.writes:
+                probe = f"{task.fingerprint}.probe"
+                self.files.write(probe, content)
+                self.files.remove(probe)
+            for folder in (self.work, Path(tempfile.gettempdir())):
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder) as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+        except Exception:  # whatever a file system of the network raises
+            return False
+        return True
 
     def _prepare(self, task: Task) -> None:
         """Compile what the task uses, once in this process: no part of its time or limits."""

@@ -7,12 +7,14 @@ import os
 import resource
 import signal
 import sqlite3
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from aisle_smc.batch import Grid, Limits, Store, Study, files, lock
+from aisle_smc.batch import Grid, Limits, Store, Study, driver, files, lock
 from aisle_smc.batch.executors import Processes
 from aisle_smc.batch.files import FolderFiles
 from aisle_smc.batch.worker import Session
@@ -183,6 +185,49 @@ def test_worker_killed_while_it_has_nothing_to_do(tmp_path):
     assert jobs.runs(tmp_path) == {0: 1, 1: 1}
 
 
+# --- what a run that was stopped has left --------------------------------------------------------
+
+
+def plant(folder, study, **contents):
+    """Leave files of the first task in the study's folder of work; return its fingerprint."""
+    name = study.task(0).fingerprint
+    for place, content in contents.items():
+        suffix = {"attempts": "", "dumps": ".txt", "checkpoints": ".aisle"}[place]
+        path = folder / "work" / place / f"{name}{suffix}"
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    return name
+
+
+@pytest.mark.parametrize("cleared", [True, False])
+@pytest.mark.parametrize(
+    ("left", "executor", "fault"),
+    [
+        ({"attempts": "xxx"}, "dask", "3 worker processes died under it: no reason is known"),
+        ({"dumps": "Timeout"}, "processes", "it took longer than its limit of 60 s"),
+    ],
+)
+def test_interrupted_runs_are_not_held_against_a_task(
+    tmp_path, monkeypatch, cleared, left, executor, fault
+):
+    """Only what a task does to its processes in this run counts; checkpoints stay."""
+    if executor == "dask":
+        pytest.importorskip("distributed")
+    study = Study(
+        tasks=Grid(kind="function", options={"function": jobs.found}, over={"x": [1, 2]}),
+        limits=Limits(seconds=60.0),
+    )
+    plant(tmp_path, study, checkpoints="half of it", **left)
+    if not cleared:
+        monkeypatch.setattr(driver, "_clear", lambda store: None)
+    result = study.run(1, executor, folder=tmp_path, progress=False)
+    if cleared:
+        assert result.ok
+        assert [value for _, value in result.values()] == ["half of it", "nothing"]
+    else:
+        assert result.table()["fault"] == [fault, None]
+
+
 # --- a full disk ---------------------------------------------------------------------------------
 
 
@@ -208,6 +253,64 @@ def test_full_disk_stops_the_study_and_keeps_what_is_done(tmp_path, monkeypatch)
     assert study.run(1, "threads", folder=tmp_path / "study", progress=False).ok
     assert max(jobs.runs(tmp_path).values()) <= 2
     assert sum(jobs.runs(tmp_path).values()) == 12 + 1  # the one that could not be kept
+
+
+needs_dev_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+
+
+def filling(folder, executor):
+    study = Study(
+        tasks=Grid(
+            kind="function",
+            options={"function": jobs.fill},
+            over={"x": ["full", "good", "fine", "well"]},
+        )
+    )
+    return study.run(1, executor, folder=folder, progress=False)
+
+
+@needs_dev_full
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_task_that_fills_a_disk_of_its_own_fails_alone(tmp_path, executor):
+    result = filling(tmp_path, executor)
+    assert result.table()["status"] == ["failed", "done", "done", "done"]
+    (fault,) = result.faults
+    assert "No space left on device" in fault.reason
+    assert "in fill" in fault.traceback
+    # What was written to see whether there is room is gone.
+    held = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [name for name in held if "probe" in name]
+
+
+@needs_dev_full
+@pytest.mark.parametrize("place", ["results", "work", "temporary"])
+def test_task_that_finds_a_disk_full_stops_the_study(tmp_path, monkeypatch, place):
+    """There is no room for the task, nor for anything else in one of the places."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    if place == "results":
+        honest = files.write_whole
+
+        def write(path, content):
+            if path.suffix == ".probe":
+                raise full
+            honest(path, content)
+
+        monkeypatch.setattr(files, "write_whole", write)
+    else:
+        where = tmp_path / "work" if place == "work" else Path(tempfile.gettempdir())
+        made = tempfile.TemporaryFile
+
+        def temporary(*, dir):
+            if dir == where:
+                raise full
+            return made(dir=dir)
+
+        monkeypatch.setattr(tempfile, "TemporaryFile", temporary)
+    with pytest.raises(AisleError, match=r"No space left on device.*: 0 of 4 tasks are done"):
+        filling(tmp_path, "threads")
+    assert Store.open(tmp_path).summary().failed == 0
+    monkeypatch.undo()
+    assert filling(tmp_path, "threads").table()["status"] == ["failed", "done", "done", "done"]
 
 
 def test_file_too_large_in_a_worker_process(tmp_path):
