@@ -12,7 +12,7 @@ from aisle_smc.particles import Particles
 from aisle_smc.sampling.frozen import Judged
 from aisle_smc.tempering.fits import tail_shape
 
-__all__ = ["Estimate", "replicated"]
+__all__ = ["REPLICATES_AT_LEAST", "Estimate", "replicated"]
 
 REPLICATES_AT_LEAST = 10
 
@@ -56,6 +56,9 @@ def replicated(replicates: Sequence[Particles]) -> Estimate | None:
 
     Notes
     -----
+    The standard deviation of a few replicates is itself uncertain: deviations in units of the
+    plain error have the variance of Student's t, (R - 1) / (R - 3), by which the error is widened.
+
     Where the evidences of single runs have a heavy tail, the mean of a few is too low and its
     error too small; `khat` is the shape of that tail.
     """
@@ -66,4 +69,5 @@ def replicated(replicates: Sequence[Particles]) -> Estimate | None:
     z = np.exp(log_z - top)
     mean = float(z.mean())
     error = float(z.std(ddof=1)) / mean / math.sqrt(z.size)
+    error *= math.sqrt((z.size - 1) / (z.size - 3))
     return Estimate(log_evidence=top + math.log(mean), error=error, khat=tail_shape(log_z))

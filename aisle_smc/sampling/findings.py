@@ -40,7 +40,7 @@ class Findings:
     drawn : Particles or None
         Those draws.
     outdated : bool
-        Whether they are of an exploration before this one, which has not led to draws yet.
+        Whether this exploration has not led to draws; there may be some of one before it.
     replicates : tuple of Particles
         Runs of samplers that do not adapt.
     """
@@ -63,7 +63,7 @@ class Findings:
     @property
     def settled(self) -> bool:
         """Whether exploring again would hardly give better draws."""
-        if self.drawn is None:
+        if self.drawn is None or self.outdated:
             return True
         found = judge(self.drawn.log_w)
         if self.hidden > found.error:
@@ -75,7 +75,7 @@ class Findings:
     @property
     def hidden(self) -> float:
         """Share of the mass that the exploration has seen where the draws have not been."""
-        if self.drawn is None or self.history is None or self.outdated:
+        if self.drawn is None or self.history is None:
             return 0.0
         log_w = self.drawn.log_w
         if not (found := judge(log_w)).ess > 0.0:
@@ -118,7 +118,7 @@ class Findings:
 
 def _weighed(whole: Pool) -> tuple[Pool, Floats]:
     """Return a pool with its weights: the points of known density, where they suffice."""
-    exact = whole.exact
+    exact, whole = whole.exact, whole.solved
     log_w, other = exact.log_weights(TARGET), whole.log_weights(TARGET)
     if kernels.ess(log_w) < 0.1 * kernels.ess(other):
         return whole, other

@@ -123,7 +123,7 @@ def _with_prior(prior: Any, init: Any, names: Sequence[str] | None, seed: int) -
         request = Request(space=space, names=prior.names, free=prior.free, prior=prior)
         if init is None:
             return request
-        theta = _draws(init, prior.free)
+        theta = _draws(init, prior.free, prior.names)
         inside = np.isfinite(prior.log_density(theta))
         if not inside.all():
             i = int(np.argmin(inside))
@@ -164,6 +164,10 @@ def _in_a_box(bounds: Any, names: Sequence[str] | None) -> Request:
 
 
 def _bare(init: Any, bounds: Any, names: Sequence[str] | None, seed: int) -> Request:
+    if names is None:
+        # Who writes names somewhere means them everywhere.
+        named = next((given for given in (bounds, init) if isinstance(given, Mapping)), None)
+        names = None if named is None else tuple(named)
     theta = _draws(init, tuple(names) if names is not None else None)
     d = theta.shape[1]
     if bounds is None:
@@ -258,13 +262,22 @@ def _read_bounds(
     return labels, ends
 
 
-def _draws(init: Any, names: tuple[str, ...] | None) -> Floats:
+def _draws(
+    init: Any, names: tuple[str, ...] | None, known: tuple[str, ...] | None = None
+) -> Floats:
+    """Return first draws, a column for each name; there may be some of other `known` names."""
     if isinstance(init, Mapping):
         keys = names or tuple(init)
         missing = [name for name in keys if name not in init]
         if missing:
             raise ValueError(
                 f"init has no draws of {', '.join(missing)}; it has {', '.join(init)}"
+            )
+        unknown = [str(name) for name in init if name not in (known or keys)]
+        if unknown:
+            raise ValueError(
+                f"init has draws of {', '.join(unknown)}, which is no parameter; the parameters "
+                f"are {', '.join(keys)}"
             )
         init = np.stack([np.asarray(init[name]) for name in keys], axis=-1)
     theta = np.asarray(init)

@@ -207,8 +207,9 @@ class SampleResult:
         Returns
         -------
         SampleResult
-            The result that one call with the higher aims would have given; this one stays as
-            it is, and can be refined again: the same aims give the same bits.
+            Draws from a frozen proposal are those that one call with the higher aims would have
+            given, unless that call had not explored a second time; replicates may be more.  This
+            result stays as it is, and can be refined again: the same aims give the same bits.
         """
         return self._again(
             Aim(

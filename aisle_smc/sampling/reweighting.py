@@ -113,6 +113,7 @@ def reweighted(
         log_likelihood=log_likelihood,
         dialect=dialect,
         notes=notes,
+        hidden=0.0,
         _log_w=log_w,
         _again=_cannot_go_on,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -24,7 +25,7 @@ from aisle_smc.sampling.spaces import DistributionSpace, PriorSpace, WhiteSpace
 from aisle_smc.sampling.status import Status
 from aisle_smc.streams import stream
 from aisle_smc.targets import Journal, Target, as_target, evaluator
-from aisle_smc.tempering import BASE, Temperature, Threshold
+from aisle_smc.tempering import BASE, Threshold
 from aisle_smc.version import __version__
 
 __all__ = ["bridge", "sample"]
@@ -175,6 +176,7 @@ def sample(
     >>> result.mean.round(1).tolist()
     [0.8]
     """
+    periodic = (periodic,) if isinstance(periodic, str) else tuple(periodic or ())
     request = read_request(prior, init, bounds, names, seed, proposal)
     aim = Aim(
         ess=ess,
@@ -196,10 +198,10 @@ def sample(
             "vectorized must be True (the target takes batches), False (one point) or None (tried "
             f"out); got {vectorized!r}"
         )
-    if not isinstance(path, Temperature | Threshold):
-        raise TypeError(
-            "path must be a level of aisle_smc.tempering, Temperature(0.0) or "
-            f"Threshold(-math.inf); got {path!r}"
+    if path not in (BASE, Threshold(-math.inf)):
+        raise ValueError(
+            "path must be a level of aisle_smc.tempering that leaves the base as it is, "
+            f"Temperature(0.0) or Threshold(-math.inf); got {path!r}"
         )
     probes = _probes(request, seed)
     made_of = {} if file is None else _fingerprint(target, request, init, periodic, seed, n, path)
@@ -275,10 +277,8 @@ def _interrupted(calls: int, file: str | os.PathLike[str] | None) -> str:
 
 def _circles(periodic: Sequence[str], request: Request) -> tuple[int, ...]:
     """Return the places of the periodic parameters among the free ones."""
-    if len(periodic) == 0:
+    if not periodic:
         return ()
-    if isinstance(periodic, str):
-        periodic = (periodic,)
     if not isinstance(request.space, PriorSpace) or request.base is not None:
         raise ValueError(
             "periodic parameters need a prior by names (or finite bounds) and no init; got "

@@ -24,7 +24,7 @@ from aisle_smc.moves import (
 from aisle_smc.particles import Particles
 from aisle_smc.sampling.aim import Aim
 from aisle_smc.sampling.bridges import FromBase, Posterior
-from aisle_smc.sampling.estimates import replicated
+from aisle_smc.sampling.estimates import REPLICATES_AT_LEAST, replicated
 from aisle_smc.sampling.findings import Findings
 from aisle_smc.sampling.frozen import FIRST, MOST, Frozen, Source, judge
 from aisle_smc.sampling.growth import GROWTH, runs_away
@@ -48,6 +48,8 @@ OFFER = 8
 ATTEMPTS, BOLDER = 2, 4
 # Share of effective draws of a person's proposal that makes exploring unnecessary.
 WORTH = 0.2
+# Numbers of replicates at which the error is looked at, each a quarter more than the last.
+LOOKS = {int(REPLICATES_AT_LEAST * 1.25**k) for k in range(60)}
 # Share of the draws that the prior makes.
 SAFE = 0.05
 
@@ -268,13 +270,18 @@ class Session:
             self.before = self.useful
         # Twice what came before is enough, unless refine() asks for more.
         most = self.before * (1 + 2**aim.patience)
+
+        def enough() -> bool:
+            return float(kernels.ess(self.found.points("replicates")[1])) >= aim.ess
+
         while True:
-            found = replicated(self.replicates)
-            if found is not None:
-                ess = float(kernels.ess(self.found.points("replicates")[1]))
-                reached = found.error <= aim.evidence_error and ess >= aim.ess
-                if reached or self.useful > most:
-                    break
+            count = len(self.replicates)
+            if count >= REPLICATES_AT_LEAST and self.useful > most:
+                break
+            # To stop as soon as the error seems small enough is to stop where it is too small.
+            found = replicated(self.replicates) if count in LOOKS else None
+            if found is not None and found.error <= aim.evidence_error and enough():
+                break
             rng = stream(self.seed, REPLICATE, len(self.replicates))
             for _, particles in smc(first, n, rng):
                 if particles.log_evidence == -math.inf:

@@ -62,6 +62,7 @@ def turned(
         portfolio=Portfolio(kernels=(CrankNicolson(), DifferentialEvolution())),
         efficiency=0.3,
         stay=0,
+        rises=0,
     )
     *_, (_, particles) = smc(pilot, min(n, ROUGH), rng, threshold=0.0)
     pool = cast(History, particles.x).pool

@@ -51,8 +51,8 @@ MORE = 64
 # Effective points that a threshold leaves, as a share of a stage; and how much of the target may
 # lie above the last one.
 SHARE, LEFT = 0.4, 1e-3
-# Mass found by a stage at the target, in nats, that calls for another; and how many there may be.
-RISE, RISES = 0.05, 30
+# Mass found by a stage at the target, in nats, that calls for another.
+RISE = 0.05
 # Thresholds at most: of a density that has no top there would be no end.
 LEVELS = 60
 
@@ -96,8 +96,9 @@ class Persistent:
     sweeps, most_sweeps : int
         How many there are at first, and at most.
     stay : int
-        Stages at the target, at most; they end when the proposal gets no better.  A stage that
-        finds mass that was not known before is followed by another, which does not count.
+        Stages at the target, at most; they end when the proposal gets no better.
+    rises : int
+        How many more there may be, each after one that has found mass not known before.
     grow : int
         How many times `n` a stage at the target draws.
     n : int
@@ -130,6 +131,7 @@ class Persistent:
     sweeps: int = 3
     most_sweeps: int = 40
     stay: int = 6
+    rises: int = 30
     grow: int = 3
     n: int = 0
     level: Level = BASE
@@ -166,8 +168,8 @@ class Persistent:
         if isinstance(self.level, Threshold):
             return stage._above(history)
         if self.level.slope >= 1.0:
-            if self._rising(history):
-                return stage
+            if self.rises > 0 and self._rising(history):
+                return replace(stage, rises=self.rises - 1)
             better = self.stay > 0 and self._improving(history.records)
             return replace(stage, stay=self.stay - 1) if better else None
         beta = stage._warmer(history)
@@ -232,9 +234,8 @@ class Persistent:
 
     def _rising(self, history: History) -> bool:
         """Say whether the last stage at the target has found mass that was not known before."""
-        tried = [r for r in history.records if r.level.slope >= 1.0]
         now = float(kernels.log_mean_exp(history.pool.log_weights(self.level)))
-        return now > tried[-1].log_z + RISE and len(tried) < RISES
+        return now > history.records[-1].log_z + RISE
 
     def _improving(self, records: tuple[Record, ...]) -> bool:
         """Say whether one more proposal at the target may be worth its draws."""

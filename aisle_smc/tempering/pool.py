@@ -97,7 +97,7 @@ class Pool:
         n = points.n
         return cls(
             points=points,
-            island=np.arange(n) * islands // n,
+            island=_dealt(n, islands),
             islands=islands,
             sources=(Source(n=n, level=level),),
             ratios=np.zeros((n, 1)),
@@ -128,6 +128,16 @@ class Pool:
         )
 
     @property
+    def solved(self) -> Pool:
+        """The pool with the masses of its levels as all its points tell them, not the first."""
+        masses = log_masses(self.ratios, self.sources)
+        sources = tuple(
+            s if s.known else replace(s, log_z=float(z))
+            for s, z in zip(self.sources, masses, strict=True)
+        )
+        return replace(self, sources=sources)
+
+    @property
     def log_mixture(self) -> Floats:
         """Log of the mixture of the sources over the base at each point, shape (N,)."""
         if self._mixture is None:
@@ -152,7 +162,7 @@ class Pool:
         for s, other in enumerate(sources[:-1]):
             ratios[self.n :, s] = other.log_ratio(points)
         ratios[:, -1] = source.log_ratio(both)
-        island = np.arange(points.n) * self.islands // points.n
+        island = _dealt(points.n, self.islands)
         return replace(
             self,
             points=both,
@@ -166,13 +176,13 @@ class Pool:
         w = np.empty_like(log_w)
         kernels.normalise(log_w, w)
         chosen = []
+        shares = np.bincount(_dealt(n, self.islands), minlength=self.islands)
         for j in range(self.islands):
             mine = np.flatnonzero(self.island == j)
             if not w[mine].any():
                 # An island without mass would end here; it goes on from the others.
                 mine = np.arange(w.shape[0])
-            share = n * (j + 1) // self.islands - n * j // self.islands
-            chosen.append(mine[systematic.draw(w[mine], share, rng)[0]])
+            chosen.append(mine[systematic.draw(w[mine], int(shares[j]), rng)[0]])
         return self.points[np.concatenate(chosen)]
 
     def log_evidence(self, level: Level) -> tuple[float, float]:
@@ -200,6 +210,11 @@ class Pool:
             others[j] = log_mass(ratios, self.sources, without, target[kept])
         spread = np.square(others - others.mean()).sum() * (self.islands - 1) / self.islands
         return value, math.sqrt(spread)
+
+
+def _dealt(n: int, islands: int) -> Integers:
+    """Return the island of each of `n` new points, in order."""
+    return np.arange(n) * islands // n
 
 
 def log_sum_rows(values: Floats) -> Floats:

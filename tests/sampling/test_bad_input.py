@@ -14,6 +14,7 @@ from scipy.stats import multivariate_normal, norm, poisson, uniform
 from aisle_smc import Target, sample
 from aisle_smc.errors import AisleError, BadDensity, DegenerateWeights, TargetFailed
 from aisle_smc.targets import Journal
+from aisle_smc.tempering import Temperature, Threshold
 from tests.sampling.toys import QUIET
 
 PRIOR = {"a": norm(0, 2), "b": norm(0, 1)}
@@ -304,6 +305,14 @@ def test_first_draws_of_another_dimension():
         run(batch, init=INIT, names=["a", "b", "c"])
 
 
+def test_first_draws_of_what_is_no_parameter():
+    more = {"a": INIT[:, 0], "b": INIT[:, 1], "zz": INIT[:, 0]}
+    with pytest.raises(ValueError, match=r"init has draws of zz, which is no parameter; .* a, b"):
+        run(batch, PRIOR, init=more)
+    with pytest.raises(ValueError, match="init has draws of zz"):
+        run(batch, init=more, bounds={"a": (-9, 9), "b": (-9, 9)})
+
+
 def test_first_draws_with_a_joint_prior():
     with pytest.raises(ValueError, match="with a joint prior leave init out"):
         run(batch, multivariate_normal([0.0, 0.0]), init=INIT)
@@ -335,7 +344,9 @@ def test_first_draws_with_a_joint_prior():
         ({"workers": 0}, ValueError, "workers must be at least 1"),
         ({"workers": "all"}, TypeError, "workers must be an int"),
         ({"vectorized": "yes"}, TypeError, "vectorized must be True"),
-        ({"path": 0.3}, TypeError, "path must be a level of aisle_smc.tempering"),
+        ({"path": 0.3}, ValueError, "path must be a level of aisle_smc.tempering"),
+        ({"path": Temperature(0.5)}, ValueError, "that leaves the base as it is"),
+        ({"path": Threshold(0.0)}, ValueError, "that leaves the base as it is"),
         ({"periodic": ["c"]}, ValueError, "periodic parameter must be one of the free ones, a, b"),
         ({"periodic": "b"}, ValueError, "must have a bounded support"),
         ({"periodic": ["a"], "init": INIT}, ValueError, "periodic parameters need .* no init"),

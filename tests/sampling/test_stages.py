@@ -380,11 +380,25 @@ def test_replicates_are_averaged():
     found = replicated(some)
     z = np.exp(log_z + 3e5)
     assert found.log_evidence == pytest.approx(math.log(z.mean()) - 3e5, abs=1e-9)
-    assert found.error == pytest.approx(z.std(ddof=1) / z.mean() / math.sqrt(12))
+    plain = z.std(ddof=1) / z.mean() / math.sqrt(12)
+    assert found.error == pytest.approx(plain * math.sqrt(11 / 9))
     dead = [Particles(None, np.zeros(5), -math.inf) for _ in range(12)]
     assert replicated(dead) is None
     mixed = replicated([*some, *dead])
     assert mixed.log_evidence == pytest.approx(found.log_evidence - math.log(2.0), abs=1e-9)
+
+
+def test_error_of_few_replicates_has_the_right_size():
+    """In units of its error deviations have a variance of 1, and 9/7 in those of the plain one."""
+    rng = np.random.default_rng(2)
+    deviations = []
+    for log_z in np.log(rng.normal(1.0, 0.05, size=(4000, 10))):
+        found = replicated([Particles(None, np.zeros(5), float(value)) for value in log_z])
+        deviations.append(found.log_evidence / found.error)
+    variance = float(np.mean(np.square(deviations)))
+    # The variance of the mean of 4000 squares of Student's t with 9 degrees is about 4.4 / 4000.
+    assert abs(variance - 1.0) < 4 * math.sqrt(4.4 / 4000)
+    assert abs(variance * 9 / 7 - 1.0) > 4 * math.sqrt(4.4 / 4000)
 
 
 # --- requests ------------------------------------------------------------------------------------
@@ -510,3 +524,14 @@ def test_uniform_boxes_of_bounds_have_their_volume_back():
     z = request.space.sample(1000, stream(1))
     assert uniform(0, 4).cdf(request.space.draws(z)).max() < 1.0
     assert request.offset == pytest.approx(math.log(4.0))
+
+
+def test_first_draws_by_name_go_where_their_names_say():
+    rng = np.random.default_rng(3)
+    init = {"b": rng.normal(3.0, 0.1, 50), "a": rng.normal(0.2, 0.01, 50)}
+    request = read(init=init, bounds={"a": (0.0, 1.0), "b": (-5.0, 5.0)})
+    assert request.names == ("a", "b")
+    start = request.space.draws(request.base.sample(2000, stream(1)))
+    np.testing.assert_allclose(np.median(start, axis=0), [0.2, 3.0], rtol=0.05)
+    assert read(init=init).names == ("b", "a")
+    assert read(init=init, names=("a", "b")).names == ("a", "b")

@@ -12,7 +12,7 @@ from aisle_smc import smc, stream
 from aisle_smc.moves import CrankNicolson, Portfolio
 from aisle_smc.particles import Particles
 from aisle_smc.tempering import Persistent
-from aisle_smc.tempering.persistent import RISE, RISES
+from aisle_smc.tempering.persistent import RISE
 from tests.oracles.paths import Normal
 
 
@@ -26,13 +26,12 @@ def ended():
     return stage, particles
 
 
-def risen(particles, by, stages=1):
-    """Return the population as if its last stages had each found so much mass, in nats."""
+def risen(particles, by):
+    """Return the population as if its last stage had found so much mass, in nats."""
     history = particles.x
     now = float(kernels.log_mean_exp(history.pool.log_weights(history.records[-1].level)))
-    tried = [r for r in history.records if r.level.slope >= 1.0][:1] * stages
-    records = [replace(r, log_z=now - by) for r in tried]
-    return Particles(replace(history, records=tuple(records)), np.zeros(history.pool.n))
+    records = (*history.records[:-1], replace(history.records[-1], log_z=now - by))
+    return Particles(replace(history, records=records), np.zeros(history.pool.n))
 
 
 def test_a_stage_that_has_found_new_mass_is_followed_by_another(ended):
@@ -52,5 +51,12 @@ def test_mass_that_only_went_away_is_not_new(ended):
 
 def test_a_density_whose_mass_never_ends_does(ended):
     stage, particles = ended
-    assert stage.next(risen(particles, 2.0 * RISE, RISES - 1)) is not None
-    assert stage.next(risen(particles, 2.0 * RISE, RISES)) is None
+    more = risen(particles, 2.0 * RISE)
+    stage = replace(stage, rises=2)
+    assert stage.next(more).next(more).rises == 0
+    assert stage.next(more).next(more).next(more) is None
+
+
+def test_a_rough_run_asks_for_none(ended):
+    stage, particles = ended
+    assert replace(stage, rises=0).next(risen(particles, 2.0 * RISE)) is None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from aisle_kernels import weights as kernels
 from scipy.special import logsumexp
 
 from aisle_smc import Particles, merge, stream
@@ -235,7 +237,25 @@ def test_islands_are_dealt_evenly_and_resampled_within():
     assert drawn.n == 50
     home = {tuple(z): j for z, j in zip(pool.points.z, pool.island, strict=True)}
     origin = [home[tuple(z)] for z in drawn.z]
-    assert origin == [0] * 12 + [1] * 13 + [2] * 12 + [3] * 13
+    # Added again they are of the islands that they come from, also where 4 does not divide 50.
+    again = pool.added(drawn, Source(n=50, level=TARGET, log_z=0.0)).island[-50:]
+    assert origin == again.tolist()
+    assert np.bincount(again).tolist() == [13, 12, 13, 12]
+
+
+def test_the_masses_of_a_solved_pool_are_those_of_all_points():
+    pool = with_levels(BRIDGE, BETAS, 200, stream(14))
+    astray = tuple(s if s.known else replace(s, log_z=s.log_z + 1.0) for s in pool.sources)
+    wrong = replace(pool, sources=astray)
+    value, _ = pool.log_evidence(TARGET)
+
+    def weighed(one):
+        return float(kernels.log_mean_exp(one.log_weights(TARGET)))
+
+    assert weighed(wrong.solved) == pytest.approx(value, abs=1e-7)
+    assert abs(weighed(wrong) - value) > 0.05
+    assert wrong.exact.solved is not None
+    assert weighed(wrong.exact.solved) == weighed(wrong.exact)
 
 
 def test_an_island_without_mass_goes_on_from_the_others():
