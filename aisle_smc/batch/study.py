@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from aisle_smc.arguments import check_count
+from aisle_smc.batch.apart import shared_labels, tell_apart
 from aisle_smc.batch.driver import drive
 from aisle_smc.batch.grid import Cell, Grid
 from aisle_smc.batch.identity import identity
@@ -23,7 +24,7 @@ from aisle_smc.batch.reading import check_name, read_study
 from aisle_smc.batch.result import StudyResult
 from aisle_smc.batch.store import Store
 from aisle_smc.batch.tasks import Task
-from aisle_smc.batch.words import did_you_mean, label
+from aisle_smc.batch.words import did_you_mean
 from aisle_smc.version import __version__
 
 __all__ = ["Study"]
@@ -36,7 +37,8 @@ class Study:
     Parameters
     ----------
     tasks : Grid or sequence of Grid
-        What is to be done.
+        What is to be done.  Where grids of one kind would look alike in a table, it has a column
+        for every option in which they differ.
     data : mapping from str to Series, array or object, optional
         Data by name; the option ``data`` of a task is one of these names.  Each travels once to
         every worker.
@@ -84,6 +86,7 @@ class Study:
     name: str = "study"
     origin: Origin | None = field(default=None, init=False, repr=False)
     _digests: dict[Any, str] = field(default_factory=dict, init=False, repr=False)
+    _apart: tuple[Mapping[str, Any], ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
         grids = (self.tasks,) if isinstance(self.tasks, Grid) else tuple(self.tasks)
@@ -101,6 +104,9 @@ class Study:
         object.__setattr__(self, "data", MappingProxyType(held))
         for number, grid in enumerate(grids):
             self._check(number, grid)
+        subjects = [kind_of(grid.kind).subject for grid in grids]
+        most = [grid.limits.over(self.limits).evaluations for grid in grids]
+        object.__setattr__(self, "_apart", tell_apart(grids, subjects, most, self._digest))
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
@@ -123,7 +129,7 @@ class Study:
     def __reduce__(self) -> tuple[Any, ...]:
         return _unchecked, (
             self.tasks, dict(self.data), self.seed, self.replicates, self.limits, self.name,
-            self.origin, self._digests,
+            self.origin, self._digests, self._apart,
         )  # fmt: skip
 
     def __repr__(self) -> str:
@@ -156,12 +162,8 @@ class Study:
         replicate, number, place = self.place(index)
         grid = self.tasks[number]
         cell = grid.cell(place)
-        labels = {
-            name: label(grid.options[name])
-            for name in (kind_of(grid.kind).subject, "data")
-            if name in grid.options
-        }
-        labels |= cell.labels
+        labels = shared_labels(grid, kind_of(grid.kind).subject) | cell.labels
+        labels |= self._apart[number]
         if self.replicates > 1:
             labels["replicate"] = replicate
         limits = grid.limits.over(self.limits)
@@ -293,10 +295,12 @@ class Study:
     def _fingerprint(self, index: int, number: int, grid: Grid, cell: Cell, limits: Limits) -> str:
         places = dict(zip(grid.over, cell.places, strict=True))
         parts = [__version__, grid.kind, f"{self.seed} {index}", f"{limits.evaluations}"]
+        data = cell.options.get("data")
         for name in sorted(cell.options):
+            if name == "data" and data is not None:
+                continue  # its content counts, by whatever name
             value = cell.options[name]
             parts.append(f"{name}={self._digest((number, name, places.get(name)), value)}")
-        data = cell.options.get("data")
         if data is not None:
             parts.append(f"the data: {self._digest(data, self.data[data])}")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
@@ -325,6 +329,7 @@ def _unchecked(
     name: str,
     origin: Origin | None,
     digests: dict[Any, str],
+    apart: tuple[Mapping[str, Any], ...],
 ) -> Study:
     """Return a study that was checked, and its values known, where it was made."""
     study = object.__new__(Study)
@@ -337,6 +342,7 @@ def _unchecked(
         ("name", name),
         ("origin", origin),
         ("_digests", digests),
+        ("_apart", apart),
     ):
         object.__setattr__(study, field_name, value)
     return study

@@ -23,7 +23,7 @@ class Task:
     index : int
         Its place in the study.
     kind : str
-        fit, filter, sample or function.
+        fit, filter, score, sample or function.
     options : mapping
         What it is called with; ``data`` is a name among the study's data.
     labels : mapping
@@ -37,8 +37,8 @@ class Task:
     priority : int
         Higher ones start first.
     fingerprint : str
-        What its result depends on: code, data, options, seed, version.  A task that has changed
-        is a new task.
+        What its result depends on: code, data, options, seed, version; not what things are
+        called.  A task that has changed is a new task.
     """
 
     index: int

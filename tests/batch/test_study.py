@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
 from aisle_smc.batch import Grid, Limits, Study, status
+from aisle_smc.batch import study as study_module
+from aisle_smc.batch.comparison import compare
+from aisle_smc.ssm.zoo import LocalLevel
 from aisle_smc.streams import stream
 from tests.batch import jobs
 
@@ -16,6 +21,10 @@ def small(**changes):
         "seed": 3,
     }
     return Study(**given | changes)
+
+
+def nile_model(initial_sd=300.0):
+    return LocalLevel(initial_mean=1000.0, initial_sd=initial_sd, scale=100.0)
 
 
 def run(study, folder, **options):
@@ -88,6 +97,29 @@ def test_what_makes_a_task_another_one():
     assert of(first, over={"x": [1, 3]})[1] != same[1]
 
 
+def test_renamed_data_makes_no_other_task():
+    """What counts is the content, under whatever name; the order of tasks stays."""
+
+    def prints(**data):
+        grid = Grid(
+            kind="function", options={"function": jobs.mean_of, "k": 0}, over={"data": list(data)}
+        )
+        return [t.fingerprint for t in Study(tasks=grid, data=data)]
+
+    one, other = np.arange(10.0), np.zeros(3)
+    assert prints(a=one, b=other) == prints(x=one, y=other)
+    assert not set(prints(a=one, b=other)) & set(prints(a=other, b=one))
+
+
+def test_renamed_data_is_not_run_again(tmp_path):
+    def named(name):
+        grid = Grid(kind="function", options={"function": jobs.mean_of, "k": 0, "data": name})
+        return run(Study(tasks=grid, data={name: np.arange(10.0)}), tmp_path)
+
+    (first,), (second,) = named("old").table(), named("new").table()
+    assert second == first | {"data": "new"}  # with the time that it took then
+
+
 def test_changed_data_makes_another_task():
     def prints(array):
         study = Study(
@@ -139,6 +171,163 @@ def test_changed_data_makes_another_task():
 def test_bad_input_is_refused_before_anything_runs(grid, said):
     with pytest.raises((ValueError, TypeError), match=said):
         grid()
+
+
+# --- grids that look alike -----------------------------------------------------------------------
+
+
+def extra(*grids, **changes):
+    """Labels of each grid's first task, without those that it has anyway."""
+    study = Study(tasks=grids, **changes)
+    starts = np.cumsum([0, *map(len, grids[:-1])])
+    own = [Study(tasks=grid, **changes).task(0).labels for grid in grids]
+    found = [study.task(int(start)).labels for start in starts]
+    assert all(one.items() <= more.items() for one, more in zip(own, found, strict=True))
+    return [
+        {name: more[name] for name in more if name not in one}
+        for one, more in zip(own, found, strict=True)
+    ]
+
+
+def called(function=jobs.evidence, **options):
+    """A grid of two cells that look like those of every other such grid."""
+    limits = options.pop("limits", Limits())
+    given = {"function": function, **options}
+    return Grid(kind="function", options=given, over={"data": ["a", "b"]}, limits=limits)
+
+
+DATA = {"a": np.ones(3), "b": np.zeros(3)}
+
+
+def test_options_in_which_grids_of_one_kind_differ_are_labels():
+    models = {"level": nile_model(), "trend": nile_model(initial_sd=200.0)}
+    over = {"model": models, "data": ["nile"]}
+    short = {"draws": 30, "tune": 30, "chains": 2}
+    at = {"level_sd": 10.0, "observation_sd": 10.0}
+    grids = [
+        Grid(kind="fit", over=over, options={"n": 100, **short}),
+        Grid(kind="fit", over=over, options={"n": 1000, **short}),
+        Grid(kind="score", over=over, options={"n": 50, "holdout": 0.25, **short}),
+        Grid(kind="score", over=over, options={"n": 50, "holdout": 0.5, **short}),
+        Grid(kind="filter", over=over, options={"n": 70, "params": at}),
+    ]
+    study = Study(tasks=grids, data={"nile": np.arange(20.0)}, replicates=2)
+    own = ["model", "data"]
+    told = [dict(study.task(i).labels) for i in range(0, 10, 2)]
+    assert [[*labels] for labels in told] == [
+        [*own, "n", "replicate"],
+        [*own, "n", "replicate"],
+        [*own, "holdout", "replicate"],
+        [*own, "holdout", "replicate"],
+        [*own, "replicate"],
+    ]
+    assert [labels.get("n") for labels in told] == [100, 1000, None, None, None]
+    assert [labels.get("holdout") for labels in told] == [None, None, 0.25, 0.5, None]
+    seen = {(task.kind, repr(dict(task.labels))) for task in study}
+    assert len(seen) == len(study)
+
+
+def test_labels_make_no_other_tasks_and_travel_to_workers():
+    one, other = called(n=1), called(n=2)
+    alone, both = Study(tasks=one, data=DATA), Study(tasks=[one, other], data=DATA)
+    assert [both.task(i).fingerprint for i in (0, 1)] == [t.fingerprint for t in alone]
+    there = pickle.loads(pickle.dumps(both))
+    assert [t.labels for t in there] == [t.labels for t in both]
+    assert [t.fingerprint for t in there] == [t.fingerprint for t in both]
+
+
+@pytest.mark.parametrize(
+    "grids",
+    [
+        lambda: [called(n=1)],
+        lambda: [called(n=1), called(jobs.mean_of, k=2)],  # told apart by their functions
+        lambda: [called(n=1), Grid(kind="function", options={"function": jobs.evidence, "n": 2},
+                                   over={"data": {"c": "a"}})],
+        lambda: [called(n=1), Grid(kind="function", options={"function": jobs.evidence,
+                                                             "data": "a"}, over={"n": [2]})],
+        lambda: [called(n=1), called(n=1)],  # nothing but their seeds is different
+    ],
+)  # fmt: skip
+def test_grids_that_do_not_look_alike_keep_their_labels(grids):
+    made = grids()
+    assert extra(*made, data=DATA) == [{}] * len(made)
+
+
+def test_what_tells_grids_apart():
+    def told(*grids):
+        return extra(*grids, data=DATA)
+
+    assert told(called(n=1), called(n=1, shift=2.0)) == [{}, {"shift": 2.0}]
+    assert told(called(n=1), called(n=2), called(n=2)) == [{"n": 1}, {"n": 2}, {"n": 2}]
+    # An option that is added may make a grid look like a third one.
+    third = Grid(
+        kind="function",
+        options={"function": jobs.evidence, "shift": 1.0},
+        over={"data": ["a", "b"], "n": [1, 3]},
+    )
+    first, second, last = told(called(n=1, shift=0.0), called(n=2, shift=0.0), third)
+    assert (first, second) == ({"n": 1, "shift": 0.0}, {"n": 2})
+    assert last == {"shift": 1.0}
+    # Grids that share no task with each other, only with one between them.
+    over = [{"data": names} for names in (["a"], ["a", "b"], ["b"])]
+    chain = [
+        Grid(kind="function", options={"function": jobs.evidence, "n": n}, over=names)
+        for n, names in zip((1, 2, 2), over, strict=True)
+    ]
+    assert told(*chain) == [{"n": 1}, {"n": 2}, {"n": 2}]
+
+
+def test_limits_and_namesakes_tell_grids_apart():
+    def search(max_evaluations):
+        return 0
+
+    few, many = (
+        Grid(kind="function", options={"function": search}, limits=Limits(evaluations=n))
+        for n in (10, 20)
+    )
+    assert extra(few, many) == [{"limits.evaluations": 10}, {"limits.evaluations": 20}]
+
+    def namesake(shift):
+        def it():
+            return shift
+
+        return Grid(kind="function", options={"function": it})
+
+    assert extra(namesake(1), namesake(2)) == [{"grid number": 1}, {"grid number": 2}]
+    assert extra(namesake(1), namesake(1)) == [{}, {}]
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_settings_are_not_pooled_as_replicates(tmp_path, monkeypatch, apart):
+    """Without labels that tell them apart, 3 + 1 and 3 + 5 would be two seeds of one thing."""
+    if not apart:
+        monkeypatch.setattr(study_module, "tell_apart", lambda grids, *given: ({},) * len(grids))
+    study = Study(tasks=[called(n=1), called(n=5)], data=DATA)
+    result = run(study, tmp_path)
+    comparison = compare(result.store.rows(), "function", "log_evidence")
+    table = result.table()
+    if apart:
+        assert table["n"] == [1, 1, 5, 5]
+        assert comparison.sets == ("a, n=1", "b, n=1", "a, n=5", "b, n=5")
+        assert comparison.value.tolist() == [[4.0], [1.0], [8.0], [5.0]]
+        assert comparison.replicates.tolist() == [[1]] * 4
+    else:
+        assert "n" not in table.columns
+        assert comparison.sets == ("a", "b")
+        assert comparison.replicates.tolist() == [[2]] * 2
+
+
+def test_labels_that_are_called_like_results(tmp_path):
+    """An option that a result is called like has a column of its own."""
+
+    def evaluate(evaluations):
+        return {"evaluations": 10 * evaluations}
+
+    grids = [
+        Grid(kind="function", options={"function": evaluate, "evaluations": n}) for n in (1, 2)
+    ]
+    table = run(Study(tasks=grids), tmp_path).table()
+    assert (table["option.evaluations"], table["evaluations"]) == ([1, 2], [10, 20])
 
 
 # --- running -------------------------------------------------------------------------------------
