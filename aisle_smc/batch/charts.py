@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aisle_smc.arrays import Floats
-from aisle_smc.batch.comparison import Comparison, column_of, places
+from aisle_smc.batch.comparison import R_HAT_MOST, Comparison, column_of, number, places
 from aisle_smc.plots.style import CHAINS, MUTED, canvas, panel, say, style
 from aisle_smc.report.pictures import PHONE, Picture, png
 
@@ -23,7 +23,7 @@ TICKS_WIDE, TICKS_NARROW = 24, 9
 
 
 def draw_difference(found: Comparison, words: str) -> Picture:
-    """Draw how far each model is from the best one on each data set.
+    """Draw how far each model is from the reference on each data set.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ def draw_difference(found: Comparison, words: str) -> Picture:
     """
     difference, error = found.differences()
     # One estimate gone astray would leave nothing to be seen of the others.
-    difference = np.where(
-        found.doubtful | found.doubtful[:, [found.reference]], np.nan, difference
-    )
+    doubtful = found.doubtful | found.doubtful[:, [found.reference]]
+    infinite = np.isinf(difference) & ~doubtful
+    difference = np.where(doubtful | infinite, np.nan, difference)
     best = found.models[found.reference]
 
     def draw(width: float) -> Figure:
@@ -54,12 +54,16 @@ def draw_difference(found: Comparison, words: str) -> Picture:
     return _picture(
         f"{found.kind}-{found.measure}",
         f"{_capital(words)}: each model less {best}",
-        "Above zero a model does better on that data set than the one that is best altogether. "
-        "Bars are two Monte-Carlo standard errors either way; where none can be seen they are "
-        "smaller than the dots."
+        f"Above zero a model does better on that data set than {best}, "
         + (
-            " Estimates that are not to be relied on are left out." if found.doubtful.any() else ""
-        ),
+            "the one that is best altogether. "
+            if found.ranked
+            else "the first of them; none can be called the best. "
+        )
+        + "Bars are two Monte-Carlo standard errors either way; where none can be seen they are "
+        "smaller than the dots."
+        + (" Estimates that are not to be relied on are left out." if doubtful.any() else "")
+        + (" Infinite differences have no dot." if infinite.any() else ""),
         draw,
     )
 
@@ -67,16 +71,18 @@ def draw_difference(found: Comparison, words: str) -> Picture:
 def draw_probability(found: Comparison) -> Picture:
     """Draw posterior model probabilities by data set."""
     p, _ = found.probabilities()
+    left = [name for name, kept in zip(found.models, found.kept, strict=True) if not kept]
 
     def draw(width: float) -> Figure:
         figure, axes = canvas(1, 1, width=width, heights=[2.6])
         ax = axes[0, 0]
         below = np.zeros(len(found.sets))
-        for k, name in enumerate(found.models):
+        for k in np.flatnonzero(found.kept).tolist():
             share = np.nan_to_num(p[:, k])
             ax.bar(
-                np.arange(len(found.sets)), share, 0.82, bottom=below, color=_colour(k), label=name
-            )
+                np.arange(len(found.sets)), share, 0.82, bottom=below, color=_colour(k),
+                label=found.models[k],
+            )  # fmt: skip
             below = below + share
         ax.set_ylim(0.0, 1.0)
         ax.set_title("posterior probability of each model")
@@ -85,9 +91,15 @@ def draw_probability(found: Comparison) -> Picture:
         return figure
 
     return _picture(
-        "probabilities",
+        f"{found.kind}-probabilities",
         "Posterior probabilities of the models",
-        "Under equal prior probabilities, each data set judged by itself.",
+        "Under equal prior probabilities, each data set judged by itself."
+        + (
+            ""
+            if found.counted.all()
+            else " Those without a bar are incomplete or not to be relied on."
+        )
+        + (f" Left out: {', '.join(left)}." if left else ""),
         draw,
     )
 
@@ -109,11 +121,18 @@ def draw_parameters(rows: Sequence[Mapping[str, Any]]) -> Picture | None:
     if not names or len(sets) < 2:
         return None
     grid = np.full((len(names), len(models), len(sets), 2), np.nan)
-    # The last replicate stands for the others: they differ by the error of the draws alone.
-    for row, (model, where) in zip(fits, cells, strict=True):
-        for i, name in enumerate(names):
-            pair = (row["outcome"].get(f"{what}.{name}", np.nan) for what in ("mean", "sd"))
-            grid[i, models[model], sets[where]] = list(pair)
+    # The best of the replicates stands for the others: where chains converged they differ by the
+    # error of the draws alone.
+    best: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for row, cell in zip(fits, cells, strict=True):
+        if cell not in best or _r_hat(row) <= _r_hat(best[cell]):
+            best[cell] = row
+    astray = [cell for cell, row in best.items() if number(row, "r_hat") > R_HAT_MOST]
+    for (model, where), row in best.items():
+        if (model, where) not in astray:
+            for i, name in enumerate(names):
+                at = i, models[model], sets[where]
+                grid[at] = number(row, f"mean.{name}"), number(row, f"sd.{name}")
 
     def draw(width: float) -> Figure:
         count = len(names)
@@ -130,7 +149,17 @@ def draw_parameters(rows: Sequence[Mapping[str, Any]]) -> Picture | None:
     return _picture(
         "parameters",
         "The parameters",
-        "Posterior means on each data set; bars are one posterior standard deviation either way.",
+        "Posterior means on each data set; bars are one posterior standard deviation either way."
+        + (
+            " Of several replicates the one with the best R-hat is shown."
+            if len(best) < len(fits)
+            else ""
+        )
+        + (
+            f" {len(astray)} of {len(best)} left out, with an R-hat above {R_HAT_MOST:g}."
+            if astray
+            else ""
+        ),
         draw,
     )
 
@@ -196,6 +225,12 @@ def _dots(
         x, value, yerr=2 * np.nan_to_num(error), fmt="o", markersize=2.8, color=_colour(k),
         elinewidth=0.9, capsize=0, label=name,
     )  # fmt: skip
+
+
+def _r_hat(row: Mapping[str, Any]) -> float:
+    """Return an R-hat, the worst if there is none."""
+    r_hat = number(row, "r_hat")
+    return float("inf") if np.isnan(r_hat) else r_hat
 
 
 def _set_axis(ax: Axes, sets: Sequence[str], width: float) -> None:

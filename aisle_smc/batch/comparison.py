@@ -8,25 +8,35 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import chdtrc
 
 from aisle_smc.arrays import Floats
 from aisle_smc.batch.glance import told
 
 __all__ = [
-    "APART",
+    "ESS_LEAST",
     "K_HAT",
+    "R_HAT_MOST",
     "Comparison",
     "Total",
     "column_of",
     "compare",
+    "number",
     "places",
     "pooled_evidence",
     "pooled_score",
 ]
 
-# From this k-hat on an estimate is not to be relied on, and none of replicates that differ by so
-# many standard errors.
-K_HAT, APART = 0.7, 4.0
+# Above this k-hat an importance sampling estimate is not to be relied on.
+K_HAT = 0.7
+# Honest replicates differ as much as is called too much in so few of all studies: as rarely as a
+# normal variable goes beyond four standard errors.
+CHANCE = 6.3e-5
+# Below so many effective draws a posterior mean is known to no better than a third of the
+# posterior standard deviation; above that R-hat, the limit for convergence before it was made
+# stricter (Gelman and Rubin, 1992), chains have not seen the same distribution.  Between these
+# limits and those of today what comes straight from chains is poor, but not wrong.
+ESS_LEAST, R_HAT_MOST = 10.0, 1.1
 # What says what a task is about, and so which column it stands in.
 _SUBJECTS = ("model", "target", "function")
 
@@ -38,12 +48,13 @@ class Total:
     Attributes
     ----------
     difference, error : ndarray, shape (models,)
-        Sum in nats, and its Monte-Carlo standard error.
+        Sum in nats, and its Monte-Carlo standard error; NaN for models that are left out.
     spread : ndarray, shape (models,)
         Standard error of the sum that the differences between data sets suggest, were they
-        exchangeable; NaN for fewer than five.
+        exchangeable; NaN for fewer than five, and where a difference is infinite.
     probability, probability_error : ndarray, shape (models,)
-        Posterior probability that this one model made all data sets, under equal priors.
+        Posterior probability that this one model made all data sets, under equal priors; NaN for
+        models that are left out.
     sets : int
         How many data sets.
     """
@@ -67,13 +78,16 @@ class Comparison:
     models, sets : tuple of str
         What the columns and the rows are.
     value, error : ndarray, shape (sets, models)
-        In nats, and standard errors; NaN where nothing is known.
+        In nats, and standard errors; NaN where nothing is known.  A value of -inf is known.
     replicates : ndarray of int, shape (sets, models)
         From how many tasks.
-    disagreement : ndarray, shape (sets, models)
-        Greatest difference of two replicates by its standard error; 0 for one replicate.
+    chance : ndarray, shape (sets, models)
+        Probability that replicates differ as much, were their errors right; 0 where a finite
+        value meets an infinite one, NaN where it cannot be judged.
     k_hat : ndarray, shape (sets, models)
         The worst of the replicates; NaN where there is none.
+    unconverged : ndarray of bool, shape (sets, models)
+        Whether the value comes straight from chains, and those of a replicate did not converge.
     """
 
     kind: str
@@ -83,34 +97,70 @@ class Comparison:
     value: Floats
     error: Floats
     replicates: NDArray[np.int64]
-    disagreement: Floats
+    chance: Floats
     k_hat: Floats
+    unconverged: NDArray[np.bool_]
+
+    @property
+    def judged(self) -> NDArray[np.bool_]:
+        """Where it can be said whether replicates agree, shape (sets, models)."""
+        return np.asarray(~np.isnan(self.chance))
+
+    @property
+    def disagree(self) -> NDArray[np.bool_]:
+        """Where replicates differ by more than their errors explain, shape (sets, models)."""
+        # Divided among the cells, or one of many would be found by chance.
+        return np.asarray(self.chance < CHANCE / max(int(self.judged.sum()), 1))
 
     @property
     def doubtful(self) -> NDArray[np.bool_]:
         """Which estimates are not to be relied on, shape (sets, models)."""
-        return np.asarray((self.k_hat > K_HAT) | (self.disagreement > APART))
+        return np.asarray((self.k_hat > K_HAT) | self.disagree | self.unconverged)
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """Which models are compared, shape (models,).
+
+        A model without an estimate to be relied on on most data sets is left out, rather than
+        those data sets; none is if fewer than two would remain.
+        """
+        poor = self.doubtful | ~(self.value < np.inf)
+        kept = np.asarray(poor.mean(axis=0) <= 0.5)
+        return kept if kept.sum() >= 2 else np.ones_like(kept)
+
+    @property
+    def complete(self) -> NDArray[np.bool_]:
+        """Which data sets have a value for every model that is kept, shape (sets,)."""
+        return np.asarray((self.value[:, self.kept] < np.inf).all(axis=1))
 
     @property
     def counted(self) -> NDArray[np.bool_]:
         """Which data sets are summed over: complete ones without a doubtful estimate."""
-        return np.asarray(self.complete & ~self.doubtful.any(axis=1))
-
-    @property
-    def complete(self) -> NDArray[np.bool_]:
-        """Which data sets have a value for every model, shape (sets,)."""
-        return np.asarray(np.isfinite(self.value).all(axis=1))
+        return np.asarray(self.complete & ~self.doubtful[:, self.kept].any(axis=1))
 
     @property
     def reference(self) -> int:
         """The model with the highest sum over the data sets that count, or else the first."""
-        whole = self.value[self.counted]
-        return int(np.argmax(whole.sum(axis=0))) if whole.size else 0
+        kept = np.flatnonzero(self.kept)
+        return int(kept[np.argmax(self.value[self.counted][:, kept].sum(axis=0))])
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the reference is the best: there are sums, and not all of them -inf."""
+        best = self.value[self.counted, self.reference]
+        return bool(best.size and np.isfinite(best).all())
 
     def differences(self) -> tuple[Floats, Floats]:
-        """Return values less those of the reference and their standard errors."""
+        """Return values less those of the reference and their standard errors.
+
+        Returns
+        -------
+        tuple of ndarray, shape (sets, models)
+            NaN where one of the two is not known, or both are -inf.
+        """
         k = self.reference
-        difference = self.value - self.value[:, [k]]
+        with np.errstate(invalid="ignore"):
+            difference = self.value - self.value[:, [k]]
         error = np.hypot(self.error, self.error[:, [k]])
         error[:, k] = 0.0
         return difference, error
@@ -121,32 +171,35 @@ class Comparison:
         Returns
         -------
         tuple of ndarray, shape (sets, models)
-            NaN on data sets that lack a model.
+            NaN on data sets that lack a model or have a doubtful estimate, and for models that
+            are left out.
         """
-        value = np.where(self.complete[:, None], self.value, np.nan)
-        return _probabilities(value, self.error)
+        p, error = np.full(self.value.shape, np.nan), np.full(self.value.shape, np.nan)
+        at = np.ix_(self.counted, self.kept)
+        p[at], error[at] = _probabilities(self.value[at], self.error[at])
+        return p, error
 
     def total(self) -> Total:
         """Return the sums over the data sets that count."""
-        whole = self.counted
-        difference, _ = self.differences()
-        error = np.sqrt((self.error[whole] ** 2).sum(axis=0))
-        k, count = self.reference, int(whole.sum())
-        probability, probability_error = _probabilities(
-            difference[whole].sum(axis=0)[None], error[None]
-        )
-        against = np.hypot(error, error[k])
-        against[k] = 0.0
-        spread = np.full(len(self.models), np.nan)
-        if count >= 5:
-            spread = difference[whole].std(axis=0, ddof=1) * np.sqrt(count)
+        kept, k, sets = self.kept, self.reference, int(self.counted.sum())
+        held = self.differences()[0][self.counted]
+        noise = np.sqrt((self.error[self.counted] ** 2).sum(axis=0))
+        with np.errstate(invalid="ignore"):
+            difference = np.where(kept, held.sum(axis=0), np.nan)
+        error = np.where(kept, np.hypot(noise, noise[k]), np.nan)
+        error[k] = 0.0
+        spread, p, p_error = (np.full(len(self.models), np.nan) for _ in range(3))
+        if sets >= 5:
+            finite = kept & np.isfinite(held).all(axis=0)
+            spread[finite] = held[:, finite].std(axis=0, ddof=1) * np.sqrt(sets)
+        (p[kept],), (p_error[kept],) = _probabilities(difference[kept][None], noise[kept][None])
         return Total(
-            difference=difference[whole].sum(axis=0),
-            error=against,
+            difference=difference,
+            error=error,
             spread=spread,
-            probability=probability[0],
-            probability_error=probability_error[0],
-            sets=count,
+            probability=p,
+            probability_error=p_error,
+            sets=sets,
         )
 
 
@@ -195,44 +248,49 @@ def compare(rows: Iterable[Mapping[str, Any]], kind: str, measure: str) -> Compa
     Comparison or None
         None if no task has the measure.
     """
-    cells: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
+    cells: dict[tuple[str, str], list[tuple[float, float, float, bool]]] = {}
     for row in rows:
-        one = row["outcome"].get(measure)
-        if row["kind"] != kind or row["status"] != "done" or not isinstance(one, int | float):
+        if row["kind"] != kind or row["status"] != "done":
             continue
-        if one == one:
-            said, tail = (row["outcome"].get(key) for key in (f"{measure}_error", "khat"))
-            error_of, k = (
-                float(v) if isinstance(v, int | float) else float("nan") for v in (said, tail)
-            )
-            cells.setdefault(column_of(row), []).append((float(one), error_of, k))
+        value, error, k_hat = (number(row, key) for key in (measure, f"{measure}_error", "khat"))
+        if value == value:
+            # An importance sampling estimate answers for itself, by its k-hat.
+            chains = kind == "score" or (kind == "fit" and k_hat != k_hat)
+            stuck = number(row, "ess") < ESS_LEAST or number(row, "r_hat") > R_HAT_MOST
+            cells.setdefault(column_of(row), []).append((value, error, k_hat, chains and stuck))
     if not cells:
         return None
     models = places(model for model, _ in cells)
     sets = places(name for _, name in cells)
     shape = (len(sets), len(models))
-    value, error = np.full(shape, np.nan), np.full(shape, np.nan)
-    replicates, disagreement = np.zeros(shape, dtype=np.int64), np.zeros(shape)
-    k_hat = np.full(shape, np.nan)
+    values, errors, chance, tails = (np.full(shape, np.nan) for _ in range(4))
+    replicates, unconverged = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool)
     for (model, name), found in cells.items():
         at = sets[name], models[model]
-        values, errors, tails = np.array(found).T
-        if not np.isnan(tails).all():
-            k_hat[at] = np.nanmax(tails)
-        value[at], error[at] = _MEASURES[measure](values, errors)
+        one, its_error, its_tail, stuck_ones = np.array(found).T
+        values[at], errors[at] = _MEASURES[measure](one, its_error)
         replicates[at] = len(found)
-        disagreement[at] = _disagreement(values, errors)
+        chance[at] = _chance(one, its_error)
+        tails[at] = np.fmax.reduce(its_tail)
+        unconverged[at] = stuck_ones.any()
     return Comparison(
         kind=kind,
         measure=measure,
         models=tuple(models),
         sets=tuple(sets),
-        value=value,
-        error=error,
+        value=values,
+        error=errors,
         replicates=replicates,
-        disagreement=disagreement,
-        k_hat=k_hat,
+        chance=chance,
+        k_hat=tails,
+        unconverged=unconverged,
     )
+
+
+def number(row: Mapping[str, Any], key: str) -> float:
+    """Return one number of a task's results; NaN if it has none of that name."""
+    value = row["outcome"].get(key)
+    return float(value) if isinstance(value, int | float) else float("nan")
 
 
 def column_of(row: Mapping[str, Any]) -> tuple[str, str]:
@@ -265,12 +323,28 @@ def _probabilities(value: Floats, error: Floats) -> tuple[Floats, Floats]:
     p = w / w.sum(axis=1, keepdims=True)
     # dp_m / dv_k = p_m (1{m = k} - p_k)
     gradient = p[:, :, None] * (np.eye(p.shape[1])[None] - p[:, None, :])
-    return p, np.sqrt(((gradient * error[:, None, :]) ** 2).sum(axis=2))
+    # What is impossible has no error that is known, and needs none.
+    noise = np.where(gradient == 0, 0.0, gradient * error[:, None, :])
+    return p, np.sqrt((noise**2).sum(axis=2))
 
 
-def _disagreement(value: Floats, error: Floats) -> float:
-    """Return the greatest difference of two values by its standard error."""
-    if value.shape[0] < 2 or not np.isfinite(value).all() or not (error > 0).all():
+def _chance(value: Floats, error: Floats) -> float:
+    """Return the probability that replicates differ as much as these, were their errors right.
+
+    Notes
+    -----
+    Cochran's Q, the sum of squares about the mean with weights 1 / error^2, each divided by its
+    error, has a chi-square distribution with R - 1 degrees of freedom for R honest replicates.
+
+    References
+    ----------
+    Cochran (1954), The combination of estimates from different experiments.
+    """
+    finite = np.isfinite(value)
+    if finite.any() and not finite.all():
         return 0.0
-    apart = np.abs(value[:, None] - value[None, :])
-    return float((apart / np.hypot(error[:, None], error[None, :])).max())
+    if value.shape[0] < 2 or not finite.all() or not ((error > 0) & (error < np.inf)).all():
+        return float("nan")
+    w = (error.min() / error) ** 2
+    q = (((value - (w * value).sum() / w.sum()) / error) ** 2).sum()
+    return float(chdtrc(value.shape[0] - 1, q))

@@ -6,7 +6,7 @@ import math
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from importlib.util import find_spec
 from itertools import islice
@@ -25,6 +25,7 @@ from aisle_smc.batch.sheets import (
     count,
     cut,
     estimate,
+    noun,
     table,
 )
 from aisle_smc.batch.store import Store
@@ -91,8 +92,7 @@ def study_page(folder: str | os.PathLike[str]) -> str:
     ]
     for comparison in found:
         body += comparison_sheet(comparison, _pictures_of(comparison))
-    if not found:
-        body += _values(rows)
+    body += _values(rows, {comparison.kind for comparison in found})
     body += _heat(trust)
     body += map(figure, _pictures(rows))
     body += _slowest(store)
@@ -121,7 +121,7 @@ def _lead(rows: Rows, seen: Glance) -> str:
     for kind, tasks in Counter(row["kind"] for row in rows).items():
         of_kind = [row for row in rows if row["kind"] == kind]
         replicates = len({row["labels"].get("replicate", 0) for row in of_kind})
-        text = count(tasks, f"{kind} task" if kind in {"function", "sample"} else kind)
+        text = count(tasks, noun(kind))
         if any("model" in row["labels"] for row in of_kind):
             places = {column_of(row) for row in of_kind}
             models, sets = len({m for m, _ in places}), len({s for _, s in places})
@@ -151,16 +151,24 @@ def _numbers(seen: Glance, rows: Rows) -> str:
 # --- tasks without an evidence -------------------------------------------------------------------
 
 
-def _values(rows: Rows) -> list[str]:
-    """Return the numbers of tasks that have no evidence: means over replicates."""
-    done = [row for row in rows if row["status"] == "done"]
-    names = list(dict.fromkeys(key for row in done for key in _scalars(row["outcome"])))[:12]
-    if not names:
-        return []
+def _values(rows: Rows, compared: Collection[str]) -> list[str]:
+    """Return the numbers of the kinds of tasks that have no comparison: means over replicates."""
+    kinds = dict.fromkeys(row["kind"] for row in rows)
+    body = []
+    for kind in (kind for kind in kinds if kind not in compared):
+        done = [row for row in rows if row["status"] == "done" and row["kind"] == kind]
+        names = list(dict.fromkeys(key for row in done for key in _scalars(row["outcome"])))[:12]
+        if names:
+            several = f" ({kind})" if len(kinds) > 1 else ""
+            body += [f"<h2>Results{escape(several)}</h2>", *_means(kind, done, names)]
+    return body
+
+
+def _means(kind: str, done: Rows, names: Sequence[str]) -> list[str]:
     cells: dict[str, list[Mapping[str, Any]]] = {}
     for row in done:
         labels = {name: held for name, held in row["labels"].items() if name != "replicate"}
-        cells.setdefault(told(labels) or row["kind"], []).append(row["outcome"])
+        cells.setdefault(told(labels) or kind, []).append(row["outcome"])
     lines = []
     for name, outcomes in list(cells.items())[:ROWS_AT_MOST]:
         values = []
@@ -169,10 +177,8 @@ def _values(rows: Rows) -> list[str]:
             error = held.std(ddof=1) / math.sqrt(held.size) if held.size > 1 else math.nan
             values.append(estimate(held.mean() if held.size else math.nan, error))
         lines.append((name, values))
-    note = "Means over replicates, with their standard errors."
     return [
-        "<h2>Results</h2>",
-        f'<p class="small">{note}</p>',
+        '<p class="small">Means over replicates, with their standard errors.</p>',
         table("task", names, lines),
         cut(len(cells)),
     ]
@@ -214,7 +220,7 @@ def _heat(trust: Iterable[Trust]) -> list[str]:
 
 def _warm(value: float, heat: float, form: str) -> str:
     """Return a number on a ground that is the warmer the less it is to be trusted."""
-    if not math.isfinite(value):
+    if math.isnan(value):
         return "\N{EN DASH}"
     text = minus(f"{value:{form}}")
     marked = f"<b>{text}!</b>" if heat >= 1 else text
@@ -292,7 +298,8 @@ def _pictures_of(found: Comparison) -> list[Picture]:
     from aisle_smc.batch.charts import draw_difference, draw_probability
 
     pictures = [draw_difference(found, MEASURES[found.measure])]
-    return pictures + ([draw_probability(found)] if found.measure == "log_evidence" else [])
+    evidence = found.measure == "log_evidence" and found.counted.any()
+    return pictures + ([draw_probability(found)] if evidence else [])
 
 
 def _comparisons(rows: Rows) -> list[Comparison]:

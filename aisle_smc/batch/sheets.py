@@ -7,16 +7,29 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from aisle_smc.batch.comparison import APART, K_HAT, Comparison, Total
+import numpy as np
+
+from aisle_smc.batch.comparison import ESS_LEAST, K_HAT, R_HAT_MOST, Comparison, Total
 from aisle_smc.report.document import figure, minus, prose, thousands
 from aisle_smc.report.pictures import Picture
 
-__all__ = ["MEASURES", "ROWS_AT_MOST", "comparison_sheet", "count", "cut", "estimate", "table"]
+__all__ = [
+    "MEASURES",
+    "ROWS_AT_MOST",
+    "comparison_sheet",
+    "count",
+    "cut",
+    "estimate",
+    "noun",
+    "table",
+]
 
 # What has a row for each data set gets no longer than this.
 ROWS_AT_MOST = 200
 # What marks an estimate that is not to be relied on.
 DOUBT = "\N{DAGGER}"
+# Smaller errors of a probability would be written as 0.00.
+LEAST_ERROR = 0.005
 MEASURES = {"log_evidence": "log-evidence", "score": "score of forecasts"}
 
 
@@ -41,7 +54,7 @@ def comparison_sheet(found: Comparison, pictures: Sequence[Picture]) -> list[str
             [
                 (
                     name,
-                    [estimate(v, e) + DOUBT * bool(no) for v, e, no in zip(*cells, strict=True)],
+                    [_doubted(v, e, no) for v, e, no in zip(*cells, strict=True)],
                 )
                 for name, *cells in list(
                     zip(found.sets, found.value, found.error, found.doubtful, strict=True)
@@ -52,8 +65,10 @@ def comparison_sheet(found: Comparison, pictures: Sequence[Picture]) -> list[str
     ]
     if found.doubtful.any():
         body.append(
-            f'<p class="small">{DOUBT} Not to be relied on: a k-hat above {K_HAT}, or replicates '
-            f"more than {APART:g} standard errors apart.</p>"
+            f'<p class="small">{DOUBT} Not to be relied on: a k-hat above {K_HAT}, replicates '
+            "that differ by more than their errors explain, or a result straight from chains that "
+            f"did not converge (an effective sample size below {ESS_LEAST:g} or an R-hat above "
+            f"{R_HAT_MOST:g}).</p>"
         )
     if len(found.models) < 2 or not found.complete.any():
         return body
@@ -85,30 +100,63 @@ def _meaning(found: Comparison) -> str:
 
 
 def _verdict(found: Comparison, total: Total) -> str:
-    left = int(found.complete.sum()) - total.sets
+    words = MEASURES[found.measure]
+    left = " ".join(
+        f"{name} is left out: on most data sets it has no estimate to be relied on."
+        for name, kept in zip(found.models, found.kept, strict=True)
+        if not kept
+    )
+    sets = len(found.sets)
+    lost, doubted = sets - int(found.complete.sum()), int(found.complete.sum()) - total.sets
+    why = ", ".join(
+        text
+        for text, some in (
+            (f"{thousands(lost)} incomplete", lost),
+            (f"{thousands(doubted)} not to be relied on", doubted),
+        )
+        if some
+    )
     if not total.sets:
         return (
-            f"On none of {count(left, 'data set')} can the estimates of all models be relied on: "
-            "nothing is summed."
-        )
-    best = found.models[found.reference]
-    others = [k for k in range(len(found.models)) if k != found.reference]
+            f"On none of {count(sets, 'data set')} can the estimates of all models be relied on "
+            f"({why}): nothing is summed. {left}"
+        ).strip()
+    over = f"{thousands(total.sets)} of " if why else "all " if sets > 1 else ""
+    text = f"Over {over}{count(sets, 'data set')}{f' ({why})' if why else ''}"
+    if not found.ranked:
+        return (
+            f"{text} the sums do not tell the models apart: each has a {words} of "
+            f"\N{MINUS SIGN}inf on one of them. {left}"
+        ).strip()
+    text += f" {found.models[found.reference]} comes first, {_lead(found, total)}"
+    value = found.value[found.counted][:, found.kept]
+    best = np.flatnonzero(found.kept)[value[value.max(axis=1) > -np.inf].argmax(axis=1)]
+    wins = Counter(best.tolist())
+    said = [f"{found.models[k]} on {wins[k]}" for k in sorted(wins, key=lambda k: -wins[k])]
+    return f"{text}. Best on single data sets: {', '.join(said)}. {left}".strip()
+
+
+def _lead(found: Comparison, total: Total) -> str:
+    """Say how far the first model is before the second, and how much that means."""
+    others = [k for k in np.flatnonzero(found.kept) if k != found.reference]
     second = max(others, key=lambda k: float(total.difference[k]))
     lead, error = -float(total.difference[second]), float(total.error[second])
-    text = (
-        f"Over {count(total.sets, 'data set')} {best} comes first, {lead:.1f} nats before "
-        f"{found.models[second]}"
-    )
+    if math.isinf(lead):
+        words = MEASURES[found.measure]
+        return f"the only one without a {words} of \N{MINUS SIGN}inf on one of them"
+    text = f"{lead:.1f} nats before {found.models[second]}"
     if math.isfinite(error):
         text += f" (Monte-Carlo standard error {error:.2g})"
-        if lead < 2 * error:
-            text += ": no more than chance; better estimates are needed to tell them apart"
-    wins = Counter(int(k) for k in found.value[found.counted].argmax(axis=1))
-    said = [f"{found.models[k]} on {wins[k]}" for k in sorted(wins, key=lambda k: -wins[k])]
-    text += f". Best on single data sets: {', '.join(said)}."
-    if left:
-        text += f" Left out: {count(left, 'data set')} where an estimate is not to be relied on."
-    return text
+    doubts = []
+    if lead < 2 * error:
+        doubts.append("no more than chance; better estimates are needed to tell them apart")
+    spread = float(total.spread[second])
+    if lead < 2 * spread:
+        twice = "" if lead < spread else "twice what "
+        doubts.append(
+            f"less than {twice}it varies between data sets (\N{PLUS-MINUS SIGN} {spread:.2g})"
+        )
+    return ": ".join([text, *(["; and ".join(doubts)] if doubts else [])])
 
 
 def _total_table(found: Comparison, total: Total) -> str:
@@ -119,8 +167,9 @@ def _total_table(found: Comparison, total: Total) -> str:
     for k, name in enumerate(found.models):
         cells = [estimate(total.difference[k], total.error[k], own=k == found.reference)]
         if total.sets >= 5:
-            own = k == found.reference
-            cells.append("" if own else f"\N{PLUS-MINUS SIGN} {total.spread[k]:.2g}")
+            spread = float(total.spread[k])
+            text = f"\N{PLUS-MINUS SIGN} {spread:.2g}" if math.isfinite(spread) else "\N{EN DASH}"
+            cells.append("" if k == found.reference else text)
         if evidence:
             cells.append(_probability(total.probability[k], total.probability_error[k]))
         rows.append((name, cells))
@@ -131,7 +180,10 @@ def _total_table(found: Comparison, total: Total) -> str:
         else "The error is that of the computation."
     )
     if evidence:
-        note += " Probabilities hold for one model that made all data sets, under equal priors."
+        note += (
+            " Probabilities hold for one model that made all data sets, under equal priors; their "
+            f"errors are not written below {LEAST_ERROR}."
+        )
     return table("model", columns, rows) + f'<p class="small">{prose(note)}</p>'
 
 
@@ -145,11 +197,18 @@ def _difference_table(found: Comparison) -> str:
         columns += [f"P({name})" for name in found.models]
     rows = []
     for i, name in enumerate(found.sets[:ROWS_AT_MOST]):
-        cells = [estimate(difference[i, k], error[i, k]) for k in others]
+        no = found.doubtful[i] | found.doubtful[i, found.reference]
+        cells = [_doubted(difference[i, k], error[i, k], no[k]) for k in others]
         if evidence:
             cells += [_probability(p[i, k], p_error[i, k]) for k in range(len(found.models))]
         rows.append((name, cells))
-    return table("data set", columns, rows)
+    text = table("data set", columns, rows)
+    if evidence:
+        note = f"Errors of probabilities are not written below {LEAST_ERROR}."
+        if not found.counted.all():
+            note += " Data sets that are incomplete or not to be relied on have no probabilities."
+        text += f'<p class="small">{note}</p>'
+    return text
 
 
 def table(
@@ -180,10 +239,16 @@ def estimate(value: float, error: float, *, own: bool = False) -> str:
     return minus(f"{value:.{digits}f}") + f" <small>\N{PLUS-MINUS SIGN} {error:.{digits}f}</small>"
 
 
+def _doubted(value: float, error: float, doubtful: bool) -> str:
+    """Write an estimate, marked if it is not to be relied on."""
+    return estimate(value, error) + DOUBT * bool(doubtful and not math.isnan(value))
+
+
 def _probability(value: float, error: float) -> str:
+    """Write a probability, and its error unless that is small."""
     if not math.isfinite(value):
         return "\N{EN DASH}"
-    if math.isfinite(error) and error >= 0.005:
+    if math.isfinite(error) and error >= LEAST_ERROR:
         return f"{value:.2f} <small>\N{PLUS-MINUS SIGN} {error:.2f}</small>"
     return f"{value:.3f}" if value >= 0.0005 else "&lt; 0.001"
 
@@ -198,3 +263,8 @@ def cut(rows: int) -> str:
 def count(number: int, noun: str) -> str:
     """Return a number of things in words."""
     return f"{thousands(number)} {noun}{'s' * (number != 1)}"
+
+
+def noun(kind: str) -> str:
+    """Return what one task of a kind is called."""
+    return f"{kind} task" if kind in {"function", "sample"} else kind

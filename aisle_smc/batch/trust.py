@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from aisle_smc.arrays import Floats
-from aisle_smc.batch.comparison import APART, K_HAT, Comparison, column_of, places
+from aisle_smc.batch.comparison import K_HAT, Comparison, column_of, number, places
+from aisle_smc.batch.sheets import count, noun
 from aisle_smc.report.judgement import Finding
 
 __all__ = ["Trust", "judge_study", "trust_of"]
@@ -18,6 +19,8 @@ R_HAT, ESS = 1.01, 100.0
 # Where colours begin: a k-hat or an effective sample size that gives no cause for thought.
 CALM_K_HAT, CALM_ESS = 0.2, 1000.0
 NAMED = 3
+# The kind whose effective sample size is of particles at one time, not of draws of a posterior.
+FILTER = "filter"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,7 +34,7 @@ class Trust:
     models, sets : tuple of str
         Columns and rows.
     k_hat, ess : ndarray, shape (sets, models)
-        NaN where they are not known.
+        NaN where they are not known.  That of a filter is of its particles, the least over time.
     """
 
     kind: str
@@ -43,7 +46,7 @@ class Trust:
     @property
     def has_k_hat(self) -> bool:
         """Whether tasks of this kind have a k-hat."""
-        return bool(np.isfinite(self.k_hat).any())
+        return bool(not np.isnan(self.k_hat).all())
 
     @property
     def heat_of_k_hat(self) -> Floats:
@@ -53,6 +56,8 @@ class Trust:
     @property
     def heat_of_ess(self) -> Floats:
         """How bad an effective sample size is, 0 to 1 and, beyond its limit, more."""
+        if self.kind == FILTER:
+            return np.zeros_like(self.ess)
         with np.errstate(divide="ignore"):
             logs = np.log(CALM_ESS / self.ess) / np.log(CALM_ESS / ESS)
         return np.asarray(np.maximum(logs, 0.0))
@@ -60,6 +65,8 @@ class Trust:
     @property
     def words(self) -> str:
         """What colours mean."""
+        if self.kind == FILTER:
+            return "Of the particles, the least over time and replicates."
         text = f"effective sample sizes below {ESS:.0f}"
         if self.has_k_hat:
             text = f"k-hats above {K_HAT} and {text}"
@@ -79,8 +86,8 @@ def trust_of(rows: Iterable[Mapping[str, Any]]) -> list[Trust]:
     """
     cells: dict[str, dict[tuple[str, str], list[tuple[float, float]]]] = {}
     for row in rows:
-        pair = _number(row, "khat"), _number(row, "ess")
-        if row["status"] == "done" and np.isfinite(pair).any():
+        pair = number(row, "khat"), number(row, "ess")
+        if row["status"] == "done" and not np.isnan(pair).all():
             cells.setdefault(row["kind"], {}).setdefault(column_of(row), []).append(pair)
     found = []
     for kind, held in cells.items():
@@ -90,8 +97,7 @@ def trust_of(rows: Iterable[Mapping[str, Any]]) -> list[Trust]:
         for (model, name), pairs in held.items():
             at = sets[name], models[model]
             k, n = np.array(pairs).T
-            k_hat[at] = k.max() if np.isfinite(k).all() else np.nan
-            ess[at] = n.min() if np.isfinite(n).all() else np.nan
+            k_hat[at], ess[at] = np.fmax.reduce(k), np.fmin.reduce(n)
         found.append(
             Trust(kind=kind, models=tuple(models), sets=tuple(sets), k_hat=k_hat, ess=ess)
         )
@@ -113,64 +119,71 @@ def judge_study(
     Vehtari, Simpson, Gelman, Yao and Gabry (2024), for the limit of k-hat; Vehtari, Gelman,
     Simpson, Carpenter and Burkner (2021), for that of R-hat.
     """
-    done = [row for row in rows if row["status"] == "done"]
-    failed = [row for row in rows if row["status"] == "failed"]
-    findings = [
-        Finding(good=False, text=f"{_many(failed, rows)} failed.")
-        if failed
-        else Finding(good=True, text="No task has failed.")
-    ]
-    for key, words, limit, above in (
-        ("khat", "a k-hat", K_HAT, True),
-        ("ess", "an effective sample size", ESS, False),
-        ("r_hat", "an R-hat", R_HAT, True),
-    ):
-        have = [row for row in done if np.isfinite(_number(row, key))]
-        if not have:
-            continue
-        bad = [row for row in have if (_number(row, key) > limit) is above]
-        side, other = ("above", "at most") if above else ("below", "at least")
-        if bad:
-            worst = (max if above else min)(bad, key=lambda row: _number(row, key))
-            text = (
-                f"{_many(bad, have)} have {words} {side} {limit:g}; the worst is "
-                f"{_number(worst, key):.3g}, of {_name(worst)}."
-            )
-            findings.append(Finding(good=False, text=text))
-        else:
-            text = f"All {len(have)} tasks have {words} of {other} {limit:g}."
-            findings.append(Finding(good=True, text=text))
+    findings = []
+    if not any(row["status"] == "failed" for row in rows):
+        findings.append(Finding(good=True, text="No task has failed."))
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        findings += _judge(kind, [row for row in rows if row["kind"] == kind])
     for found in comparisons:
         findings += _agreement(found)
     return tuple(findings)
 
 
+def _judge(kind: str, rows: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """Look at the tasks of one kind."""
+    findings = []
+    failed = [row for row in rows if row["status"] == "failed"]
+    if failed:
+        text = f"{len(failed)} of {count(len(rows), noun(kind))} failed."
+        findings.append(Finding(good=False, text=text))
+    for key, words, limit, above in (
+        ("khat", "a k-hat", K_HAT, True),
+        ("ess", "an effective sample size", ESS, False),
+        ("r_hat", "an R-hat", R_HAT, True),
+    ):
+        have = [r for r in rows if r["status"] == "done" and not np.isnan(number(r, key))]
+        if not have or (key == "ess" and kind == FILTER):
+            continue
+        bad = [row for row in have if (number(row, key) > limit) is above]
+        side, other = ("above", "at most") if above else ("below", "at least")
+        if bad:
+            worst = (max if above else min)(bad, key=lambda row: number(row, key))
+            text = (
+                f"{len(bad)} of {count(len(have), noun(kind))} have {words} {side} {limit:g}; "
+                f"the worst is {number(worst, key):.3g}, of {_name(worst)}."
+            )
+        else:
+            text = f"All {count(len(have), noun(kind))} have {words} of {other} {limit:g}."
+        findings.append(Finding(good=not bad, text=text))
+    return findings
+
+
 def _agreement(found: Comparison) -> list[Finding]:
-    if found.replicates.max() < 2:
+    several, judged = int((found.replicates > 1).sum()), int(found.judged.sum())
+    if not several:
         return []
-    words = "log-evidences" if found.measure == "log_evidence" else "scores"
-    apart = np.argwhere(found.disagreement > APART)
-    if not apart.size:
-        text = f"Replicates agree: their {words} differ by at most {APART:g} standard errors."
-        return [Finding(good=True, text=text)]
-    said = ", ".join(f"{found.models[k]} on {found.sets[i]}" for i, k in apart[:NAMED])
-    more = f" and {len(apart) - NAMED} more" if len(apart) > NAMED else ""
-    return [
-        Finding(
-            good=False,
-            text=f"Replicates differ by more than {APART:g} standard errors in their {words}: "
-            f"{said}{more}. The errors there are too small.",
+    of_what = " in their log-evidences" if found.measure == "log_evidence" else ""
+    whose = f"replicates of {noun(found.kind)}s"
+    if not judged:
+        text = f"Whether {whose} agree{of_what} cannot be said: errors are missing or 0."
+        return [Finding(good=False, text=text)]
+    apart = np.argwhere(found.disagree)
+    if apart.size:
+        said = ", ".join(f"{found.models[k]} on {found.sets[i]}" for i, k in apart[:NAMED])
+        more = f" and {len(apart) - NAMED} more" if len(apart) > NAMED else ""
+        text = (
+            f"{whose.capitalize()} differ{of_what} by more than their errors explain (by chance "
+            f"as rarely as four standard errors): {said}{more}. The errors there are too small, "
+            "or a run went astray."
         )
-    ]
-
-
-def _number(row: Mapping[str, Any], key: str) -> float:
-    value = row["outcome"].get(key)
-    return float(value) if isinstance(value, int | float) else float("nan")
-
-
-def _many(some: Sequence[Any], of: Sequence[Any]) -> str:
-    return f"{len(some)} of {len(of)} tasks"
+    else:
+        text = (
+            f"{whose.capitalize()} agree: in none of {count(judged, 'case')} do they differ"
+            f"{of_what} by more than their errors explain."
+        )
+    if several > judged:
+        text += f" {several - judged} more cannot be judged: errors are missing or 0."
+    return [Finding(good=not apart.size, text=text)]
 
 
 def _name(row: Mapping[str, Any]) -> str:

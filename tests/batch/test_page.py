@@ -138,9 +138,11 @@ def test_an_estimate_gone_astray_decides_nothing(astray):
     assert doubted.total().sets == 3
     assert doubted.total().difference.tolist() == [0.0, -6.0]
     page = "".join(comparison_sheet(doubted, ()))
-    assert "3 data sets x comes first, 6.0 nats before y" in page
-    assert "Left out: 1 data set where" in page
-    assert page.count("\N{DAGGER}") == 2  # beside the number, and where it is explained
+    assert "Over 3 of 4 data sets (1 not to be relied on) x comes first, 6.0 nats before" in page
+    assert page.count("\N{DAGGER}") == 3  # beside the number, its difference, its explanation
+    assert np.isnan(doubted.probabilities()[0][-1]).all()
+    assert np.isfinite(doubted.probabilities()[0][:-1]).all()
+    assert np.isfinite(trusted.probabilities()[0]).all()
     rows = [row(m, "a", log_evidence=-1.0, khat=9.0) for m in "xy"]
     none = "".join(comparison_sheet(compare(rows, "fit", "log_evidence"), ()))
     assert "On none of 1 data set can the" in none
@@ -202,10 +204,10 @@ def test_nothing_speaks_against_good_tasks():
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        ({"khat": 0.9}, "1 of 2 tasks have a k-hat above 0.7; the worst is 0.9, of x on a"),
-        ({"ess": 12.0}, "1 of 2 tasks have an effective sample size below 100; the worst is 12"),
-        ({"r_hat": 1.2}, "1 of 2 tasks have an R-hat above 1.01; the worst is 1.2"),
-        ({"log_evidence": -3.0}, "Replicates differ by more than 4 standard errors"),
+        ({"khat": 0.9}, "1 of 2 fits have a k-hat above 0.7; the worst is 0.9, of x on a"),
+        ({"ess": 12.0}, "1 of 2 fits have an effective sample size below 100; the worst is 12"),
+        ({"r_hat": 1.2}, "1 of 2 fits have an R-hat above 1.01; the worst is 1.2"),
+        ({"log_evidence": -3.0}, "Replicates of fits differ in their log-evidences by more than"),
     ],
 )
 def test_what_speaks_against_a_task(bad, words):
@@ -294,7 +296,7 @@ def test_page_is_one_safe_file(page):
     assert len(read.sources) == 2 * len(read.ids)
     assert len(set(read.ids)) == len(read.ids)
     assert set(read.ids) == {
-        "fit-log_evidence", "probabilities", "score-score", "parameters", "times",
+        "fit-log_evidence", "fit-probabilities", "score-score", "parameters", "times",
     }  # fmt: skip
     assert NASTY not in page
     assert NASTY in read.words
@@ -305,7 +307,10 @@ def test_page_says_what_the_table_says(page, rows):
     found = compare(rows, "fit", "log_evidence")
     words = Page(page).words
     assert "34 fits: 3 models on 6 data sets, 2 times each" in words
-    assert f"Over 5 data sets {found.models[found.reference]} comes first" in words
+    assert (
+        f"Over 5 of 6 data sets (1 incomplete) {found.models[found.reference]} comes first"
+        in words
+    )
     for i in range(6):
         for k in range(3):
             if np.isfinite(found.value[i, k]):
@@ -314,8 +319,8 @@ def test_page_says_what_the_table_says(page, rows):
                 )
     assert "2 tasks failed" in words
     assert "2 tasks, the first task" in words
-    assert "4 of 34 tasks have a k-hat above 0.7" in words
-    assert "12 of 68 tasks have an effective sample size below 100" in words
+    assert "4 of 34 fits have a k-hat above 0.7" in words
+    assert "12 of 34 fits have an effective sample size below 100" in words
 
 
 def test_every_row_and_column_of_a_table_is_named(page):
