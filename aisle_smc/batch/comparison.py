@@ -346,5 +346,6 @@ def _chance(value: Floats, error: Floats) -> float:
     if value.shape[0] < 2 or not finite.all() or not ((error > 0) & (error < np.inf)).all():
         return float("nan")
     w = (error.min() / error) ** 2
-    q = (((value - (w * value).sum() / w.sum()) / error) ** 2).sum()
+    with np.errstate(over="ignore"):
+        q = (((value - (w * value).sum() / w.sum()) / error) ** 2).sum()
     return float(chdtrc(value.shape[0] - 1, q))

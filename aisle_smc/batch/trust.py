@@ -145,15 +145,18 @@ def _judge(kind: str, rows: Sequence[Mapping[str, Any]]) -> list[Finding]:
         if not have or (key == "ess" and kind == FILTER):
             continue
         bad = [row for row in have if (number(row, key) > limit) is above]
+        verb = "has" if len(bad or have) == 1 else "have"
         side, other = ("above", "at most") if above else ("below", "at least")
         if bad:
             worst = (max if above else min)(bad, key=lambda row: number(row, key))
             text = (
-                f"{len(bad)} of {count(len(have), noun(kind))} have {words} {side} {limit:g}; "
+                f"{len(bad)} of {count(len(have), noun(kind))} {verb} {words} {side} {limit:g}; "
                 f"the worst is {number(worst, key):.3g}, of {_name(worst)}."
             )
         else:
-            text = f"All {count(len(have), noun(kind))} have {words} of {other} {limit:g}."
+            who = "The one" if len(have) == 1 else f"All {len(have)}"
+            plural = "s" * (len(have) != 1)
+            text = f"{who} {noun(kind)}{plural} {verb} {words} of {other} {limit:g}."
         findings.append(Finding(good=not bad, text=text))
     return findings
 

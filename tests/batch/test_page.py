@@ -204,9 +204,9 @@ def test_nothing_speaks_against_good_tasks():
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        ({"khat": 0.9}, "1 of 2 fits have a k-hat above 0.7; the worst is 0.9, of x on a"),
-        ({"ess": 12.0}, "1 of 2 fits have an effective sample size below 100; the worst is 12"),
-        ({"r_hat": 1.2}, "1 of 2 fits have an R-hat above 1.01; the worst is 1.2"),
+        ({"khat": 0.9}, "1 of 2 fits has a k-hat above 0.7; the worst is 0.9, of x on a"),
+        ({"ess": 12.0}, "1 of 2 fits has an effective sample size below 100; the worst is 12"),
+        ({"r_hat": 1.2}, "1 of 2 fits has an R-hat above 1.01; the worst is 1.2"),
         ({"log_evidence": -3.0}, "Replicates of fits differ in their log-evidences by more than"),
     ],
 )
