@@ -2,162 +2,397 @@
 
 from __future__ import annotations
 
-import contextlib
+import copyreg
 import functools
-import inspect
-import pickle
-import sys
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+import hashlib
+import os
+import re
+import weakref
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import Any
 
 import numpy as np
 
-from aisle_smc.checkpoint import digest
+from aisle_smc.batch.code import (
+    in_module,
+    is_the_users,
+    mentions,
+    owner,
+    source,
+    used,
+    version,
+)
 from aisle_smc.priors import Prior
 from aisle_smc.ssm.description import Model
 
 __all__ = ["identity"]
 
-_PLAIN = (bool, int, float, complex, str, bytes, np.ndarray, np.generic)
-_FOREIGN = {"aisle_smc", "aisle_kernels", "numpy", "scipy", "numba", "builtins"}
+_PLAIN = {bool, int, float, complex, str, bytes, type(None), type(...), type(NotImplemented)}
+_SLOT = (GetSetDescriptorType, MemberDescriptorType, MethodDescriptorType, WrapperDescriptorType)
 # What only says how a model is shown or run, and what follows from its other parts.
 _NOT_ITS_NATURE = {"name", "workers", "_layouts"}
+# What a class has besides what its author wrote, or gets while it is used.
+_NOT_ITS_OWN = {
+    "__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__orig_bases__",
+    "__parameters__", "__dataclass_fields__", "__firstlineno__", "__static_attributes__",
+    "__slotnames__", "__annotate__", "__annotate_func__", "__annotations_cache__", "_abc_impl",
+}  # fmt: skip
+# Their state says what has happened, and not what they are.
+_FLEETING = (os._Environ, weakref.ref, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 
 
 def identity(value: Any) -> str:
     """Return a short digest that is the same in another process for the same thing.
 
-    A function counts by its source and by what it uses, classes among it by theirs, a model by
-    its functions, its forms and its prior, an array by its bytes, any other object by what it
-    holds.
+    A function counts by its source, its code and all that it uses, however far away: functions,
+    classes with their bases, objects, constants, and what it imports when it runs.  A model counts
+    by its functions, its forms and its prior; an array and a data frame by what they hold; any
+    other object by its class and its state, as it would be pickled.  The order of a mapping or a
+    set does not matter.
+
+    Parameters
+    ----------
+    value : object
+        Anything of which every part can be told from others.
+
+    Returns
+    -------
+    str
+        Twelve hexadecimal digits.
 
     Raises
     ------
     TypeError
-        If nothing about the object tells it from others.
+        If nothing about a part tells it from others, or it is nested too deeply.
+
+    Notes
+    -----
+    Installed packages count by name and version, the standard library and what every task stands
+    on (NumPy, SciPy, Numba) by name.  Of what a function merely uses, a part that cannot be
+    pickled counts by its type, and so does a random generator.
     """
-    return digest(_parts(value, ()))
-
-
-def _parts(value: Any, inside: tuple[int, ...]) -> Any:
-    """Return a value taken apart until :func:`aisle_smc.checkpoint.digest` knows every part."""
-    if isinstance(getattr(value, "py_func", value), FunctionType):
-        # What is digested of a function knows classes by their names alone.
-        found: dict[type, None] = {}
-        _gather(value, found, set())
-        return [value, [_source(kind) for kind in found]] if found else value
-    if value is None or isinstance(value, _PLAIN):
-        return value
-    if id(value) in inside:
-        return f"ring {len(inside) - inside.index(id(value))}"
-    inside = (*inside, id(value))
-
-    def parts(other: Any) -> Any:
-        return _parts(other, inside)
-
-    if isinstance(value, Mapping):
-        return {key: parts(value[key]) for key in value}
-    if isinstance(value, set | frozenset):
-        return sorted(digest(parts(item)) for item in value)
-    if isinstance(value, list | tuple):
-        return [type(value).__qualname__, *map(parts, value)]
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    if isinstance(value, type):
-        return [_source(value), getattr(value, "_fields", ())]
-    if isinstance(value, functools.partial):
-        return [kind, parts(value.func), parts(value.args), parts(value.keywords)]
-    if isinstance(value, MethodType):
-        return [kind, parts(value.__func__), parts(value.__self__)]
-    if isinstance(value, BuiltinFunctionType | np.ufunc):
-        return [kind, value.__name__]
-    if isinstance(value, Prior):
-        exact = [parts(coordinate.distribution) for coordinate in value.coordinates]
-        return [kind, value.names, exact, value.constants, value.ties]
-    if hasattr(value, "dist") and hasattr(value, "args") and hasattr(value, "kwds"):
-        name = getattr(value.dist, "name", "")
-        return [kind, name, parts(value.args), parts(value.kwds)]
-    if is_dataclass(value):
-        skip = _NOT_ITS_NATURE if isinstance(value, Model) else set()
-        held = {f.name: getattr(value, f.name) for f in fields(value) if f.name not in skip}
-        return [kind, _source(type(value)), parts(held)]
-    if getattr(value, "__dict__", None):
-        return [kind, _source(type(value)), parts(vars(value))]
+    if type(value) in _PLAIN:
+        return hashlib.sha256(_plain(value)).hexdigest()[:12]
+    walk = _Walk()
     try:
-        return [kind, pickle.dumps(value, protocol=5)]
-    except Exception as error:
+        walk.see(value)
+    except RecursionError as error:
         raise TypeError(
-            f"a task must be known again in another process, and nothing tells {value!r} from "
-            f"others ({type(error).__name__}: {error}); use a function, an array or plain values"
+            f"a task must be known again in another process, and a {type(value).__name__} is "
+            "nested too deeply for that; use arrays or plain values"
         ) from error
+    return walk.digest()[:12]
 
 
-def _gather(value: Any, found: dict[type, None], seen: set[int]) -> None:
-    """Find the user's classes that a function or class uses, however far away."""
-    value = getattr(value, "py_func", value)
-    if isinstance(value, staticmethod | classmethod):
-        value = value.__func__
-    if isinstance(value, property):
-        value = value.fget
-    if isinstance(value, functools.partial):
-        value = value.func
-    if isinstance(value, MethodType):
-        value = value.__func__
-    if not isinstance(value, type | FunctionType):
-        # An object of the user's that a function uses is no function and no class: its class is.
-        value = type(value)
-    if id(value) in seen or not _is_the_users(value):
-        return
-    seen.add(id(value))
-    if isinstance(value, FunctionType):
-        used = _used(value)
-    else:
-        found[value] = None
-        used = [*value.__bases__, *vars(value).values()]
-    for other in used:
-        _gather(other, found, seen)
+class _Walk:
+    """One walk over a value and all that it uses."""
+
+    def __init__(self, before: _Walk | None = None) -> None:
+        self.state = hashlib.sha256()
+        # Things that may be met again, by address, with their number; kept, or the address of
+        # something else might become theirs.
+        self.met: dict[int, int] = dict(before.met) if before else {}
+        self.kept: list[Any] = before.kept if before else []
+        self.arrays: dict[int, str] = before.arrays if before else {}
+        # The containers that the walk is in: two equal ones are not told apart, a ring ends.
+        self.inside: list[int] = list(before.inside) if before else []
+        # Inside code, what cannot be told from others counts by its type.
+        self.in_code: int = before.in_code if before else 0
+
+    def digest(self) -> str:
+        return self.state.hexdigest()
+
+    def write(self, *texts: str | bytes) -> None:
+        for text in texts:
+            raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+            self.state.update(b"%d:" % len(raw) + raw)
+
+    def apart(self, value: Any) -> str:
+        """Return the digest of a part, which the walk does not count as met."""
+        if type(value) in _PLAIN:
+            return _plain(value).decode("utf-8", "surrogatepass")
+        walk = _Walk(self)
+        walk.see(value)
+        return walk.digest()
+
+    def see(self, value: Any) -> None:
+        """Take a value apart and write what it is made of."""
+        if type(value) in _PLAIN:
+            self.write(_plain(value))
+        elif isinstance(value, np.ndarray):
+            self.array(value)
+        elif isinstance(value, np.generic):
+            self.write("scalar", value.dtype.str, value.tobytes())
+        elif isinstance(value, Mapping | list | tuple | set | frozenset):
+            self.container(value)
+        elif id(value) in self.met:
+            self.write("met", str(self.met[id(value)]))
+        else:
+            self.met[id(value)] = len(self.met)
+            self.kept.append(value)
+            self.thing(value)
+
+    def see_all(self, *values: Any) -> None:
+        self.write(str(len(values)))
+        for value in values:
+            self.see(value)
+
+    def container(self, value: Any) -> None:
+        if id(value) in self.inside:
+            self.write("ring", str(len(self.inside) - self.inside.index(id(value))))
+            return
+        if isinstance(value, _FLEETING):
+            self.write("fleeting", type(value).__qualname__)
+            return
+        self.inside.append(id(value))
+        if isinstance(value, Mapping):
+            self.write("mapping", str(len(value)))
+            self.see(getattr(value, "default_factory", None))
+            if all(type(part) in _PLAIN for pair in value.items() for part in pair):
+                self.write(repr(sorted((self.apart(key), repr(value[key])) for key in value)))
+                keys: list[tuple[str, Any]] = []
+            else:
+                keys = [(self.apart(key), key) for key in value]
+            for text, key in sorted(keys, key=lambda pair: pair[0]):
+                self.write(text)
+                self.see(value[key])
+        elif isinstance(value, set | frozenset):
+            self.write("set", *sorted(self.apart(item) for item in value))
+        else:
+            self.write("tuple" if isinstance(value, tuple) else "list", str(len(value)))
+            if all(type(item) in _PLAIN for item in value):
+                self.write(repr([*value]))
+            else:
+                self.see_all(*value)
+        if is_the_users(type(value)):
+            self.see_all(type(value), getattr(value, "__dict__", None))
+        self.inside.pop()
+
+    def array(self, value: Any) -> None:
+        if id(value) not in self.arrays:
+            walk = _Walk(self)
+            walk.write("array", value.dtype.str, str(value.dtype), str(value.shape))
+            if value.dtype.hasobject:
+                walk.see(value.tolist())  # its bytes are addresses
+            else:
+                walk.write(np.ascontiguousarray(value).tobytes())
+            if isinstance(value, np.ma.MaskedArray):
+                walk.see(np.ma.getmaskarray(value))
+            if is_the_users(type(value)):
+                walk.see_all(type(value), getattr(value, "__dict__", None))
+            self.arrays[id(value)] = walk.digest()
+            self.kept.append(value)
+        self.write(self.arrays[id(value)])
+
+    def thing(self, value: Any) -> None:
+        kind = type(value)
+        wrapped = None
+        if kind.__module__ != "builtins" and not is_the_users(kind):
+            wrapped = getattr(value, "py_func", None)  # of a function that Numba compiles
+            if wrapped is None and not isinstance(value, type):
+                wrapped = getattr(value, "__dict__", {}).get("__wrapped__")
+        if isinstance(value, FunctionType):
+            self.function(value)
+        elif wrapped is not None:
+            self.write("wrapped", kind.__qualname__)
+            self.see(wrapped)
+        elif isinstance(value, CodeType):
+            self.code(value)
+        elif isinstance(value, type):
+            self.class_(value)
+        elif isinstance(value, ModuleType):
+            self.module(value)
+        elif isinstance(value, staticmethod | classmethod):
+            self.write(kind.__name__)
+            self.see(value.__func__)
+        elif isinstance(value, property):
+            self.write("property")
+            self.see_all(value.fget, value.fset, value.fdel)
+        elif isinstance(value, functools.cached_property):
+            self.write("cached property")
+            self.see(value.func)
+        elif isinstance(value, functools.partial):
+            self.write("partial")
+            self.see_all(value.func, value.args, value.keywords)
+        elif isinstance(value, MethodType):
+            self.write("method")
+            self.see_all(value.__func__, value.__self__)
+        elif isinstance(value, BuiltinFunctionType):
+            home = value.__self__
+            self.write("builtin", value.__qualname__)
+            self.see(home.__name__ if isinstance(home, ModuleType) else home)
+        elif isinstance(value, _SLOT):
+            self.write("slot", value.__qualname__)
+        elif isinstance(value, np.ufunc | np.dtype):
+            self.write(kind.__name__, getattr(value, "__name__", "") or repr(value))
+        else:
+            self.object(value)
+
+    def function(self, value: FunctionType) -> None:
+        code = value.__code__
+        self.in_code += 1
+        if is_the_users(value):
+            self.write("function", source(value))
+            self.see_all(value.__defaults__, value.__kwdefaults__, vars(value))
+            self.code(code)
+            self.uses(used(value))
+        else:
+            self.write("function of", owner(value), value.__qualname__, version(value))
+            if "<" in value.__qualname__ or owner(value).startswith("aisle"):
+                self.code(code)
+        cells = zip(code.co_freevars, value.__closure__ or (), strict=True)
+        self.uses({name: _content(cell) for name, cell in cells}, mentions(code).names)
+        self.in_code -= 1
+
+    def uses(self, parts: Mapping[str, Any], names: Iterable[str] = ()) -> None:
+        """See parts by name, modules by those of some names that they have."""
+        for name in sorted(parts):
+            if isinstance(parts[name], ModuleType) and names:
+                self.uses(in_module(parts[name], name, names, set()))
+            else:
+                self.write(name)
+                self.see(parts[name])
+
+    def code(self, code: CodeType) -> None:
+        self.write("code", code.co_code, getattr(code, "co_exceptiontable", b""))
+        counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
+        names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
+        self.write(repr(counts), repr(names))
+        self.see(code.co_consts)
+
+    def class_(self, value: type) -> None:
+        if not is_the_users(value):
+            self.write("class of", owner(value), value.__qualname__, version(value))
+            self.see(getattr(value, "_fields", None))
+            return
+        self.in_code += 1
+        self.write("class", value.__qualname__)
+        self.see_all(type(value), *value.__bases__)
+        own = vars(value)
+        noted = own.get("__annotations__", {})
+        self.see([f"{name}: {_annotation(noted[name])}" for name in noted])
+        described = own.get("__dataclass_fields__", {})
+        self.see([(f.name, f.default, f.default_factory, f.metadata) for f in described.values()])
+        self.uses({name: own[name] for name in own if name not in _NOT_ITS_OWN})
+        self.in_code -= 1
+
+    def module(self, value: ModuleType) -> None:
+        if not is_the_users(value):
+            self.write("module", value.__name__, version(value))
+            return
+        self.in_code += 1
+        self.write("module")
+        self.uses({name: held for name, held in vars(value).items() if not name.startswith("__")})
+        self.in_code -= 1
+
+    def object(self, value: Any) -> None:
+        kind = type(value)
+        self.write("object")
+        self.see(kind)
+        home = kind.__module__.split(".")[0]
+        if isinstance(value, Prior):
+            exact = [coordinate.distribution for coordinate in value.coordinates]
+            self.see_all(value.names, exact, value.constants, value.ties)
+        elif isinstance(value, Model):
+            held = [f.name for f in fields(value) if f.name not in _NOT_ITS_NATURE]
+            self.see({name: getattr(value, name) for name in held})
+        elif home == "scipy" and all(hasattr(value, name) for name in ("dist", "args", "kwds")):
+            # What it keeps besides changes with SciPy's version.
+            dist = value.dist
+            self.write(getattr(dist, "name", None) or "")
+            self.see_all(type(dist), value.args, value.kwds, getattr(dist, "_histogram", None))
+        elif home == "pandas" and kind.__name__ in ("DataFrame", "Series"):
+            self.see_all(value.index, *_columns(value))
+        elif home == "pandas" and hasattr(value, "to_numpy"):
+            self.see_all(list(getattr(value, "names", ())), str(value.dtype), value.to_numpy())
+        elif home == "torch" and hasattr(value, "detach"):
+            self.see_all(str(value.dtype), value.detach().cpu().numpy())
+        elif kind.__module__.startswith("numba.core.types"):
+            self.write(str(value))
+        elif isinstance(value, _FLEETING):
+            self.write("fleeting")
+        elif self.in_code and kind.__module__.startswith("numpy.random."):  # a generator
+            self.write("fleeting")
+        else:
+            self.pickled(value)
+
+    def pickled(self, value: Any) -> None:
+        """See what a pickle of an object would hold."""
+        kind = type(value)
+        try:
+            made = value.__reduce_ex__(4)
+        except Exception as error:
+            if is_the_users(kind):
+                self.see(_attributes(value))
+            elif not self.in_code:
+                raise TypeError(
+                    "a task must be known again in another process, and nothing tells "
+                    f"{value!r} from others ({type(error).__name__}: {error}); use a function, "
+                    "an array or plain values"
+                ) from error
+            return
+        if isinstance(made, str):
+            self.write(made)
+            return
+        maker, arguments, state, items, pairs = (*made, None, None, None)[:5]
+        if isinstance(state, Mapping):
+            kept = {name: state[name] for name in state if not _is_passing(kind, name)}
+            state = kept or None  # as that of an object without attributes
+        self.see_all(maker, arguments, state)
+        self.see_all(*(items or ()))
+        self.see(dict(pairs or ()))
 
 
-def _used(function: FunctionType) -> list[Any]:
-    """Return the global things, those closed over and the defaults that a function uses."""
-    used = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    for cell in function.__closure__ or ():
-        with contextlib.suppress(ValueError):  # an empty cell
-            used.append(cell.cell_contents)
-    names = sorted(_names(function.__code__))
-    used += [function.__globals__[name] for name in names if name in function.__globals__]
-    modules = [other for other in used if isinstance(other, ModuleType)]
-    for module in modules:  # grows: a module may be used through another one
-        if _is_the_users(module):
-            inside = [vars(module)[name] for name in names if name in vars(module)]
-            used += inside
-            modules += [m for m in inside if isinstance(m, ModuleType) and m not in modules]
-    return [other for other in used if not isinstance(other, ModuleType)]
+def _plain(value: Any) -> bytes:
+    return f"{type(value).__name__} {value!r}".encode("utf-8", "surrogatepass")
 
 
-def _names(code: CodeType) -> set[str]:
-    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
-    return set(code.co_names).union(*map(_names, inner))
-
-
-def _is_the_users(thing: Any) -> bool:
-    """Whether something comes neither from this package nor from an installed one."""
-    name = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
-    if str(name).split(".")[0] in _FOREIGN | sys.stdlib_module_names:
-        return False
-    file = getattr(sys.modules.get(str(name)), "__file__", None) or ""
-    return not {"site-packages", "dist-packages"} & set(Path(file).parts)
-
-
-def _source(kind: type) -> str:
-    """Return the source of a class of the user's, and the name of any other."""
-    top = kind.__module__.split(".")[0]
-    name = f"{kind.__module__}.{kind.__qualname__}"
-    if top in _FOREIGN:
-        return name
+def _content(cell: Any) -> Any:
     try:
-        return inspect.getsource(kind)
-    except (OSError, TypeError):
-        return name
+        return cell.cell_contents
+    except ValueError:
+        return "an empty cell"
+
+
+def _annotation(value: Any) -> str:
+    if isinstance(value, type):
+        return value.__qualname__
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(value))
+
+
+def _is_passing(kind: type, name: Any) -> bool:
+    """Whether an attribute holds what comes and changes with use."""
+    known = getattr(kind, name, None) if isinstance(name, str) else None
+    if isinstance(known, functools.cached_property):
+        return True
+    if not isinstance(name, str) or is_the_users(kind):
+        return False
+    kept = name.startswith("_") and name.endswith("_cache")
+    return kept or name in ("_ufunc", "_random_state")  # of np.vectorize; of SciPy
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """Return the attributes of an object that cannot be pickled."""
+    slots = copyreg._slotnames(type(value))  # type: ignore[attr-defined]
+    held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+    return held | getattr(value, "__dict__", {})
+
+
+def _columns(value: Any) -> list[Any]:
+    """Return the names, types and values of the columns of a data frame, or of one series."""
+    if value.ndim == 1:
+        return [value.name, str(value.dtype), value.to_numpy()]
+    columns = [value.iloc[:, place] for place in range(value.shape[1])]
+    return [value.columns, *[(str(c.dtype), c.to_numpy()) for c in columns]]
