@@ -105,7 +105,7 @@ def draw_probability(found: Comparison) -> Picture:
 
 
 def draw_parameters(rows: Sequence[Mapping[str, Any]]) -> Picture | None:
-    """Draw posterior means and standard deviations by data set; None if there are none."""
+    """Draw posterior means and deviations by data set; None if none are to be relied on."""
     fits = [row for row in rows if row["status"] == "done" and row["kind"] in {"fit", "sample"}]
     names = list(
         dict.fromkeys(
@@ -128,6 +128,8 @@ def draw_parameters(rows: Sequence[Mapping[str, Any]]) -> Picture | None:
         if cell not in best or _r_hat(row) <= _r_hat(best[cell]):
             best[cell] = row
     astray = [cell for cell, row in best.items() if number(row, "r_hat") > R_HAT_MOST]
+    if len(astray) == len(best):
+        return None
     for (model, where), row in best.items():
         if (model, where) not in astray:
             for i, name in enumerate(names):

@@ -295,6 +295,8 @@ def _pictures(rows: Rows) -> list[Picture]:
 def _pictures_of(found: Comparison) -> list[Picture]:
     if not _can_draw() or len(found.models) < 2 or len(found.sets) < 2:
         return []
+    if found.doubtful[:, found.reference].all():
+        return []  # no difference that could be drawn
     from aisle_smc.batch.charts import draw_difference, draw_probability
 
     pictures = [draw_difference(found, MEASURES[found.measure])]

@@ -359,6 +359,20 @@ def test_values_of_kinds_without_a_comparison_are_shown(tmp_path):
     assert words.count("Results") == 1
 
 
+def test_nothing_is_drawn_where_nothing_can_be_relied_on(tmp_path):
+    pytest.importorskip("matplotlib")
+    rows = study({"x": [-1.0, -2.0], "y": [-2.0, -3.0]})
+    for one in rows:
+        one["outcome"] |= {"khat": 5.0, "r_hat": 1.5, "mean.mu": 0.0, "sd.mu": 1.0}
+    kept(tmp_path, rows)
+    assert study_pictures(tmp_path) == []
+    rows[0]["outcome"] |= {"khat": 0.1, "r_hat": 1.0}
+    store = tmp_path / "one"
+    store.mkdir()
+    kept(store, rows)
+    assert {one.name for one in study_pictures(store)} == {"fit-log_evidence", "parameters"}
+
+
 def test_pictures_of_two_kinds_have_names_of_their_own(tmp_path):
     pytest.importorskip("matplotlib")
     rows = study({"x": [-1.0, -2.0], "y": [-2.0, -3.0]})
