@@ -161,13 +161,13 @@ class _Walk:
             self.write("mapping", str(len(value)))
             self.see(getattr(value, "default_factory", None))
             if all(type(part) in _PLAIN for pair in value.items() for part in pair):
-                self.write(repr(sorted((self.apart(key), repr(value[key])) for key in value)))
-                keys: list[tuple[str, Any]] = []
+                pairs = sorted((self.apart(key), repr(held)) for key, held in value.items())
+                self.write(repr(pairs))
             else:
                 keys = [(self.apart(key), key) for key in value]
-            for text, key in sorted(keys, key=lambda pair: pair[0]):
-                self.write(text)
-                self.see(value[key])
+                for text, key in sorted(keys, key=lambda pair: pair[0]):
+                    self.write(text)
+                    self.see(value[key])
         elif isinstance(value, set | frozenset):
             self.write("set", *sorted(self.apart(item) for item in value))
         else:
@@ -321,9 +321,9 @@ class _Walk:
             self.see_all(str(value.dtype), value.detach().cpu().numpy())
         elif kind.__module__.startswith("numba.core.types"):
             self.write(str(value))
-        elif isinstance(value, _FLEETING):
-            self.write("fleeting")
-        elif self.in_code and kind.__module__.startswith("numpy.random."):  # a generator
+        elif isinstance(value, _FLEETING) or (
+            self.in_code and kind.__module__.startswith("numpy.random.")
+        ):
             self.write("fleeting")
         else:
             self.pickled(value)
