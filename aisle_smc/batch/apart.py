@@ -139,7 +139,8 @@ def _groups(shown: Sequence[_Shown]) -> list[list[_Shown]]:
             [by_label.setdefault((grid.kind, name, text), []) for text in grid.values[name]]
             for name in grid.values
         ]
-        for other in chain.from_iterable(min(places, key=_total)):
+        fewest = min(places, key=_total)
+        for other in chain.from_iterable(fewest):
             if groups[other.number] is not group and grid.like(other):
                 group += groups[other.number]
                 groups |= dict.fromkeys((member.number for member in group), group)
