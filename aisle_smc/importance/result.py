@@ -13,6 +13,7 @@ from aisle_kernels.pareto import pareto_k, tail_length
 from aisle_smc.distributions import Distribution
 from aisle_smc.importance.drawn import Drawn
 from aisle_smc.weighted import WeightedDraws
+from aisle_smc.weighted.statistics import VARIANCE, khat_limit
 
 __all__ = ["Estimate", "ImportanceResult", "estimate"]
 
@@ -148,16 +149,12 @@ class ImportanceResult:
         return "\n".join(lines)
 
 
-# Shape of a tail below which there is a variance.
-VARIANCE = 0.5
-
-
 def _judgement(result: ImportanceResult) -> str:
     if result.ess == 0.0:
         return "no draw has weight: the proposal misses the target; use a wider one, or draw more"
     if result.khat == math.inf:
         return "too few draws to tell whether the error can be trusted; draw more"
-    limit = min(1.0 - 1.0 / math.log10(result.n), 0.7)
+    limit = khat_limit(result.n)
     if result.khat > limit:
         return (
             f"Pareto k-hat {result.khat:.2f}, above {limit:.2f}: a few draws carry the weight; "

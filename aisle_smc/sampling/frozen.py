@@ -17,11 +17,10 @@ from aisle_kernels.pareto import pareto_k, tail_length
 from aisle_smc.arrays import Floats
 from aisle_smc.moves import Points
 from aisle_smc.particles import Particles
+from aisle_smc.weighted.statistics import VARIANCE, khat_limit
 
-__all__ = ["DOMINATES", "FIRST", "MOST", "VARIANCE", "Frozen", "Judged", "Source", "judge"]
+__all__ = ["DOMINATES", "FIRST", "MOST", "Frozen", "Judged", "Source", "judge"]
 
-# Shape of a tail below which there is a variance.
-VARIANCE = 0.5
 # Share of the variance of the weights that the heaviest of them may make and not stand out.  Of
 # 4000 weights with a Pareto tail of shape 0.5, 0.6, 0.7 it stays below in 0.8, 0, 0 % of cases.
 STANDS_OUT = 0.05
@@ -74,16 +73,10 @@ class Judged:
 
     @property
     def reliable(self) -> bool:
-        """Whether the weights have a mean that so many draws can find.
-
-        References
-        ----------
-        Vehtari, Simpson, Gelman, Yao and Gabry (2024), section 3.2: the bound grows with the
-        number of draws, up to 0.7.
-        """
+        """Whether the weights have a mean that so many draws can find."""
         if not math.isfinite(self.log_evidence):
             return False
-        return self.even or self.khat < min(1.0 - 1.0 / math.log10(max(self.n, 11)), 0.7)
+        return self.even or self.khat < khat_limit(self.n)
 
     @property
     def dominated(self) -> bool:

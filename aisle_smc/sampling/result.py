@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from aisle_smc.arrays import Floats
 from aisle_smc.sampling.aim import Aim
 from aisle_smc.sampling.estimates import Estimate
-from aisle_smc.sampling.frozen import VARIANCE
 from aisle_smc.sampling.growth import GROWTH
 from aisle_smc.sampling.session import Session
 from aisle_smc.sampling.trace import Step
 from aisle_smc.summary import Summary
 from aisle_smc.targets import Target
 from aisle_smc.weighted import WeightedDraws
+from aisle_smc.weighted.statistics import VARIANCE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

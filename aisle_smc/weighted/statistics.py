@@ -13,10 +13,20 @@ import numpy as np
 from aisle_smc.arrays import Floats, Integers
 from aisle_smc.summary import Row, Summary
 
-__all__ = ["judge", "quantiles", "shortest_interval", "spread", "summarise"]
+__all__ = [
+    "VARIANCE",
+    "judge",
+    "khat_limit",
+    "quantiles",
+    "shortest_interval",
+    "spread",
+    "summarise",
+]
 
 COLUMNS = ("mean", "sd", "hdi_3%", "hdi_97%", "mcse_mean", "ess")
 HDI = 0.94
+# Shape of a tail below which there is a variance.
+VARIANCE = 0.5
 
 
 def spread(
@@ -105,13 +115,24 @@ def summarise(
     return Summary(tuple(rows), COLUMNS)
 
 
+def khat_limit(n: int) -> float:
+    """Return the shape of the tail of `n` weights up to which averages over them can be trusted.
+
+    References
+    ----------
+    Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling, section
+    3.2: the bound grows with the number of draws, up to 0.7.
+    """
+    return min(1.0 - 1.0 / math.log10(max(n, 11)), 0.7)
+
+
 def judge(khat: float, n: int) -> str:
     """Say in words what the tail of `n` weights means for averages over them."""
     if khat == -math.inf:
         return "the largest weights are equal: averages can be trusted"
     if khat == math.inf:
         return "too few draws with weight to say whether averages can be trusted; draw more"
-    limit = min(1.0 - 1.0 / math.log10(n), 0.7)
+    limit = khat_limit(n)
     if khat <= limit:
         return f"Pareto k-hat {khat:.2f}: averages and their errors can be trusted"
     return (
