@@ -484,8 +484,8 @@ def test_import_pulls_nothing_heavy():
 
 
 def test_import_takes_less_than_a_second():
-    # A promise to the user, not a benchmark.  Seconds of the processor, and the best of three: what
-    # the import costs, and not what else the machine was doing.
+    # A promise to the user, not a benchmark.  Seconds of the processor, and the best of three:
+    # what the import costs, and not what else the machine was doing.
     fresh_import()
     seconds = [fresh_import()["seconds"] for _ in range(3)]
     assert min(seconds) < 1.0, f"import aisle_smc took {seconds} seconds"
